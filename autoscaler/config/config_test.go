@@ -1,0 +1,98 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+const minimal = `
+apiVersion: config.berth.dev/v1alpha1
+kind: AutoscalerConfiguration
+`
+
+const group = minimal + `
+nodes:
+  provider: kwok
+  schedulerConfigFile: /etc/berth/scheduler.yaml
+  groups:
+  - name: zone-a
+    min: 0
+    max: 10
+    template:
+      labels: {topology.kubernetes.io/zone: zone-a}
+      capacity: {cpu: "4", memory: 16Gi, pods: "110"}
+`
+
+func TestParseFillsDefaults(t *testing.T) {
+	c, err := Parse([]byte(minimal))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.SyncPeriod.Duration != 15*time.Second || *c.Horizontal.Tolerance != 0.1 || c.Horizontal.Mode != Act {
+		t.Errorf("defaults are those of kube-controller-manager, got %+v", c)
+	}
+	if !*c.LeaderElection.LeaderElect || c.LeaderElection.ResourceName != Name {
+		t.Errorf("leader election is on by default, got %+v", c.LeaderElection)
+	}
+}
+
+func TestParseKeepsWhatIsGiven(t *testing.T) {
+	c, err := Parse([]byte(group + "  unneededTime: 0s\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Nodes.UnneededTime.Duration; got != 0 {
+		t.Errorf("unneededTime: 0s was given, got %s", got)
+	}
+	if got := c.Nodes.Groups[0].Template.Capacity.Cpu().Value(); got != 4 {
+		t.Errorf("capacity cpu: got %d, want 4", got)
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	for name, tc := range map[string]struct {
+		config string
+		want   []string
+	}{
+		"unknown field":      {minimal + "syncPeriods: 15s", []string{`unknown field "syncPeriods"`}},
+		"nested unknown":     {minimal + "horizontal: {tolerence: 0.1}", []string{`unknown field "horizontal.tolerence"`}},
+		"given twice":        {minimal + "syncPeriod: 1s\nsyncPeriod: 2s", []string{"syncPeriod", "already set"}},
+		"another kind":       {"apiVersion: v1\nkind: ConfigMap", []string{"apiVersion", "config.berth.dev/v1alpha1", "kind", "AutoscalerConfiguration"}},
+		"sync too fast":      {minimal + "syncPeriod: 10ms", []string{"syncPeriod", "10ms", "at least 1s"}},
+		"negative tolerance": {minimal + "horizontal: {tolerance: -1}", []string{"horizontal.tolerance", "-1"}},
+		"unknown mode":       {minimal + "horizontal: {mode: act}", []string{"horizontal.mode", `"act"`, "Act", "Observe"}},
+		"unknown provider":   {minimal + "nodes: {provider: aws}", []string{"nodes.provider", `"aws"`, "kwok"}},
+		"no scheduler file":  {minimal + "nodes: {provider: kwok}", []string{"nodes.schedulerConfigFile"}},
+		"max below min":      {strings.Replace(group, "min: 0", "min: 11", 1), []string{"nodes.groups[0].max", "10"}},
+		"no capacity":        {strings.Replace(group, `cpu: "4", `, "", 1), []string{"nodes.groups[0].template.capacity[cpu]"}},
+		"bad zone label":     {strings.Replace(group, ": zone-a}", ": 'zone a'}", 1), []string{"nodes.groups[0].template.labels[topology.kubernetes.io/zone]", "zone a"}},
+		"two of one name":    {group + "  - {name: zone-a, min: 0, max: 1, template: {capacity: {cpu: 1, memory: 1, pods: 1}}}\n", []string{"nodes.groups[1].name", "Duplicate"}},
+		"not yaml":           {"\t", []string{"reading AutoscalerConfiguration"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Parse([]byte(tc.config))
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			for _, want := range tc.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("error %q does not say %q", err, want)
+				}
+			}
+		})
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(minimal)
+	f.Add(group)
+	f.Fuzz(func(t *testing.T, data string) {
+		if c, err := Parse([]byte(data)); err == nil && len(c.Validate()) > 0 {
+			t.Errorf("accepted what it calls invalid: %q", data)
+		}
+	})
+}

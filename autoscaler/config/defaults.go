@@ -1,0 +1,67 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	componentbase "k8s.io/component-base/config/v1alpha1"
+)
+
+// Name is the name of the autoscaler's Lease.
+const Name = "berth-autoscaler"
+
+// Namespace is where the autoscaler keeps its own objects.
+const Namespace = "berth-system"
+
+// Default fills every field that the file left empty.
+func (c *Autoscaler) Default() {
+	componentbase.RecommendedDefaultClientConnectionConfiguration(&c.ClientConnection)
+	if c.LeaderElection.ResourceName == "" {
+		c.LeaderElection.ResourceName = Name
+	}
+	if c.LeaderElection.ResourceNamespace == "" {
+		c.LeaderElection.ResourceNamespace = Namespace
+	}
+	componentbase.RecommendedDefaultLeaderElectionConfiguration(&c.LeaderElection)
+	setString(&c.BindAddress, "0.0.0.0:10270")
+	if c.SyncPeriod.Duration == 0 {
+		c.SyncPeriod.Duration = 15 * time.Second
+	}
+	if c.MetricsTimeout.Duration == 0 {
+		c.MetricsTimeout.Duration = 10 * time.Second
+	}
+
+	setString(&c.Horizontal.Mode, Act)
+	setPointer(&c.Horizontal.Tolerance, 0.1)
+	setDuration(&c.Horizontal.DownscaleStabilization, 5*time.Minute)
+	setDuration(&c.Horizontal.CPUInitializationPeriod, 5*time.Minute)
+	setDuration(&c.Horizontal.InitialReadinessDelay, 30*time.Second)
+
+	setString(&c.Vertical.RecommenderName, "berth")
+
+	setString(&c.Nodes.Mode, Act)
+	setDuration(&c.Nodes.UnneededTime, 10*time.Minute)
+	setDuration(&c.Nodes.DelayAfterAdd, 10*time.Minute)
+	setDuration(&c.Nodes.MaxNodeProvisionTime, 15*time.Minute)
+	setDuration(&c.Nodes.SimulationTimeout, 30*time.Second)
+	setPointer(&c.Nodes.MaxForecastPods, 1000)
+}
+
+func setString[S ~string](field *S, value S) {
+	if *field == "" {
+		*field = value
+	}
+}
+
+func setPointer[T any](field **T, value T) {
+	if *field == nil {
+		*field = &value
+	}
+}
+
+func setDuration(field **metav1.Duration, value time.Duration) {
+	setPointer(field, metav1.Duration{Duration: value})
+}

@@ -1,0 +1,141 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package config is the AutoscalerConfiguration: what the file says, what it
+// means where it is silent, and what it may not say.
+//
+// Reading is strict: a field that does not exist is refused by name, and so is
+// one that is given twice. Nothing else of Berth reads the file.
+package config
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	componentbase "k8s.io/component-base/config/v1alpha1"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+const (
+	// APIVersion and Kind are what a configuration file must declare.
+	APIVersion = "config.berth.dev/v1alpha1"
+	Kind       = "AutoscalerConfiguration"
+)
+
+// Mode tells whether a part of the autoscaler carries its decisions out.
+type Mode string
+
+const (
+	// Act decides and carries out.
+	Act Mode = "Act"
+	// Observe decides and explains, and writes nothing but its own metrics.
+	Observe Mode = "Observe"
+)
+
+// Autoscaler is the configuration of berth-autoscaler.
+type Autoscaler struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// ClientConnection is how the API server is reached. Defaults to the
+	// service account of the pod, 50 queries per second, burst 100.
+	ClientConnection componentbase.ClientConnectionConfiguration `json:"clientConnection,omitempty"`
+	// LeaderElection defaults to on, with the Lease berth-system/berth-autoscaler.
+	LeaderElection componentbase.LeaderElectionConfiguration `json:"leaderElection,omitempty"`
+	// BindAddress serves /healthz, /readyz and /metrics over HTTP. Defaults to 0.0.0.0:10270.
+	BindAddress string `json:"bindAddress,omitempty"`
+
+	// SyncPeriod is the time between two evaluations of one HPA. Defaults to
+	// 15s, as kube-controller-manager's --horizontal-pod-autoscaler-sync-period.
+	SyncPeriod metav1.Duration `json:"syncPeriod,omitempty"`
+	// MetricsTimeout bounds one call of the metrics API. Defaults to 10s.
+	MetricsTimeout metav1.Duration `json:"metricsTimeout,omitempty"`
+
+	Horizontal Horizontal `json:"horizontal,omitempty"`
+	Vertical   Vertical   `json:"vertical,omitempty"`
+	Guard      Guard      `json:"guard,omitempty"`
+	Nodes      Nodes      `json:"nodes,omitempty"`
+}
+
+// Horizontal configures the replica decisions. The defaults are those of
+// kube-controller-manager's --horizontal-pod-autoscaler-* flags.
+type Horizontal struct {
+	// Mode defaults to Act.
+	Mode Mode `json:"mode,omitempty"`
+	// Tolerance is the relative change of usage that is ignored. Defaults to 0.1.
+	Tolerance *float64 `json:"tolerance,omitempty"`
+	// DownscaleStabilization is the window over which the highest
+	// recommendation wins. Defaults to 5m.
+	DownscaleStabilization *metav1.Duration `json:"downscaleStabilization,omitempty"`
+	// CPUInitializationPeriod is the time after a pod's start in which its cpu
+	// samples may be skipped. Defaults to 5m.
+	CPUInitializationPeriod *metav1.Duration `json:"cpuInitializationPeriod,omitempty"`
+	// InitialReadinessDelay is the time after a pod's start in which a
+	// change of readiness counts as the first one. Defaults to 30s.
+	InitialReadinessDelay *metav1.Duration `json:"initialReadinessDelay,omitempty"`
+}
+
+// Vertical configures the request recommendations.
+type Vertical struct {
+	// RecommenderName is the name in spec.recommenders of the VPAs that Berth
+	// serves. Defaults to berth.
+	RecommenderName string `json:"recommenderName,omitempty"`
+}
+
+// Guard configures the refusal of two autoscalers on one target.
+type Guard struct {
+	// AllowRecommendOnly lets a VPA with updateMode Off stand beside an HPA.
+	AllowRecommendOnly bool `json:"allowRecommendOnly,omitempty"`
+}
+
+// Provider names who creates and deletes nodes.
+type Provider string
+
+const (
+	// NoProvider leaves nodes alone.
+	NoProvider Provider = ""
+	// Kwok creates and deletes simulated nodes.
+	Kwok Provider = "kwok"
+)
+
+// Nodes configures node adds and removals.
+type Nodes struct {
+	// Mode defaults to Act.
+	Mode Mode `json:"mode,omitempty"`
+	// Provider is empty (nodes are left alone) or kwok.
+	Provider Provider `json:"provider,omitempty"`
+	// SchedulerConfigFile is the KubeSchedulerConfiguration of
+	// berth-scheduler, whose profiles the simulation runs. Required with a provider.
+	SchedulerConfigFile string `json:"schedulerConfigFile,omitempty"`
+	// UnneededTime is how long a node must have been empty before it is
+	// removed. Defaults to 10m.
+	UnneededTime *metav1.Duration `json:"unneededTime,omitempty"`
+	// DelayAfterAdd is how long after an add no node is removed. Defaults to 10m.
+	DelayAfterAdd *metav1.Duration `json:"delayAfterAdd,omitempty"`
+	// MaxNodeProvisionTime is how long a node may take from its creation to
+	// Ready before another takes its place. Defaults to 15m.
+	MaxNodeProvisionTime *metav1.Duration `json:"maxNodeProvisionTime,omitempty"`
+	// SimulationTimeout bounds the simulation of one tick. Defaults to 30s.
+	SimulationTimeout *metav1.Duration `json:"simulationTimeout,omitempty"`
+	// MaxForecastPods bounds the pods that do not exist yet and are
+	// simulated in one tick. Defaults to 1000.
+	MaxForecastPods *int32 `json:"maxForecastPods,omitempty"`
+	// Groups are the only groups whose nodes Berth adds or removes.
+	Groups []NodeGroup `json:"groups,omitempty"`
+}
+
+// NodeGroup is a set of equal nodes that can grow and shrink.
+type NodeGroup struct {
+	// Name is unique, and the value of the label berth.dev/node-group of its nodes.
+	Name string `json:"name"`
+	// Min and Max bound the number of nodes.
+	Min int32 `json:"min"`
+	Max int32 `json:"max"`
+	// Template is what a new node of the group looks like.
+	Template NodeTemplate `json:"template"`
+}
+
+// NodeTemplate is what a new node of a group looks like.
+type NodeTemplate struct {
+	Labels   map[string]string   `json:"labels,omitempty"`
+	Taints   []corev1.Taint      `json:"taints,omitempty"`
+	Capacity corev1.ResourceList `json:"capacity"`
+}
