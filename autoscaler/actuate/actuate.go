@@ -1,0 +1,91 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package actuate carries decisions out: scales, statuses and events. Nodes are
+// written by the cloud providers, and everything else by nobody.
+//
+// It decides nothing. Leader election has no fencing, so each write says what it
+// was decided upon, and is refused where that has changed since.
+package actuate
+
+import (
+	"context"
+	"fmt"
+
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
+	vpaclient "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/client/clientset/versioned/typed/autoscaling.k8s.io/v1"
+	autoscalingclient "k8s.io/client-go/kubernetes/typed/autoscaling/v2"
+	"k8s.io/client-go/scale"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/util/retry"
+)
+
+// Event is what a decision tells the people who look at an object.
+type Event struct {
+	// Type is corev1.EventTypeNormal or corev1.EventTypeWarning.
+	Type            string
+	Reason, Message string
+}
+
+// Writer writes to the API server.
+type Writer struct {
+	hpas   autoscalingclient.HorizontalPodAutoscalersGetter
+	vpas   vpaclient.VerticalPodAutoscalersGetter
+	scales scale.ScalesGetter
+	events record.EventRecorder
+}
+
+// New returns a writer.
+func New(hpas autoscalingclient.HorizontalPodAutoscalersGetter, vpas vpaclient.VerticalPodAutoscalersGetter, scales scale.ScalesGetter, events record.EventRecorder) *Writer {
+	return &Writer{hpas: hpas, vpas: vpas, scales: scales, events: events}
+}
+
+// Scale sets the replicas of a target from one number to another. It fails
+// where the target no longer asks for the number that the decision was made upon.
+func (w *Writer) Scale(ctx context.Context, namespace, name string, resource schema.GroupResource, from, to int32) error {
+	// A conflict alone says little: a status that moves changes the version, too.
+	return retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		current, err := w.scales.Scales(namespace).Get(ctx, resource, name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if current.Spec.Replicas != from {
+			return fmt.Errorf("%s %q asks for %d replicas, not for the %d that the decision was made upon", resource, name, current.Spec.Replicas, from)
+		}
+		current.Spec.Replicas = to
+		_, err = w.scales.Scales(namespace).Update(ctx, resource, current, metav1.UpdateOptions{})
+		return err
+	})
+}
+
+// HPAStatus writes the status of an HPA where it differs from what the HPA has.
+func (w *Writer) HPAStatus(ctx context.Context, hpa *autoscalingv2.HorizontalPodAutoscaler, status autoscalingv2.HorizontalPodAutoscalerStatus) error {
+	if equality.Semantic.DeepEqual(hpa.Status, status) {
+		return nil
+	}
+	updated := hpa.DeepCopy()
+	updated.Status = status
+	_, err := w.hpas.HorizontalPodAutoscalers(hpa.Namespace).UpdateStatus(ctx, updated, metav1.UpdateOptions{})
+	return err
+}
+
+// VPAStatus writes the status of a VPA where it differs from what the VPA has.
+func (w *Writer) VPAStatus(ctx context.Context, vpa *vpav1.VerticalPodAutoscaler, status vpav1.VerticalPodAutoscalerStatus) error {
+	if equality.Semantic.DeepEqual(vpa.Status, status) {
+		return nil
+	}
+	updated := vpa.DeepCopy()
+	updated.Status = status
+	_, err := w.vpas.VerticalPodAutoscalers(vpa.Namespace).UpdateStatus(ctx, updated, metav1.UpdateOptions{})
+	return err
+}
+
+// Event tells of a decision on an object.
+func (w *Writer) Event(object runtime.Object, event Event) {
+	w.events.Event(object, event.Type, event.Reason, event.Message)
+}

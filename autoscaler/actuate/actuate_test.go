@@ -1,0 +1,85 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package actuate
+
+import (
+	"strings"
+	"testing"
+
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/fake"
+	scalefake "k8s.io/client-go/scale/fake"
+	clienttesting "k8s.io/client-go/testing"
+)
+
+var deployments = schema.GroupResource{Group: "apps", Resource: "deployments"}
+
+// target serves one scale and counts what is written to it.
+type target struct {
+	replicas  int32
+	conflicts int
+	written   []int32
+}
+
+func (s *target) client() *scalefake.FakeScaleClient {
+	client := &scalefake.FakeScaleClient{}
+	client.AddReactor("get", "deployments", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, &autoscalingv1.Scale{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "prod"}, Spec: autoscalingv1.ScaleSpec{Replicas: s.replicas}}, nil
+	})
+	client.AddReactor("update", "deployments", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		if s.conflicts > 0 {
+			s.conflicts--
+			return true, nil, apierrors.NewConflict(deployments, "web", nil)
+		}
+		scale := action.(clienttesting.UpdateAction).GetObject().(*autoscalingv1.Scale)
+		s.written = append(s.written, scale.Spec.Replicas)
+		return true, scale, nil
+	})
+	return client
+}
+
+func TestScale(t *testing.T) {
+	for name, tc := range map[string]struct {
+		target  target
+		want    []int32
+		wantErr string
+	}{
+		"as decided":              {target: target{replicas: 3}, want: []int32{9}},
+		"a conflict is no change": {target: target{replicas: 3, conflicts: 2}, want: []int32{9}},
+		"changed meanwhile":       {target: target{replicas: 4}, wantErr: `deployments.apps "web" asks for 4 replicas, not for the 3`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := New(nil, nil, tc.target.client(), nil)
+			err := w.Scale(t.Context(), "prod", "web", deployments, 3, 9)
+			if (err != nil) != (tc.wantErr != "") || err != nil && !strings.Contains(err.Error(), tc.wantErr) {
+				t.Fatalf("error %v, want %q", err, tc.wantErr)
+			}
+			if len(tc.target.written) != len(tc.want) || len(tc.want) > 0 && tc.target.written[0] != tc.want[0] {
+				t.Errorf("written %v, want %v", tc.target.written, tc.want)
+			}
+		})
+	}
+}
+
+func TestHPAStatusIsWrittenOnlyWhereItChanged(t *testing.T) {
+	hpa := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "prod"}}
+	client := fake.NewClientset(hpa)
+	w := New(client.AutoscalingV2(), nil, nil, nil)
+	for _, desired := range []int32{0, 9} {
+		if err := w.HPAStatus(t.Context(), hpa, autoscalingv2.HorizontalPodAutoscalerStatus{DesiredReplicas: desired}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := len(client.Actions()); got != 1 {
+		t.Errorf("%d writes, want 1: %v", got, client.Actions())
+	}
+	if hpa.Status.DesiredReplicas != 0 {
+		t.Error("the informer's object was changed")
+	}
+}

@@ -1,0 +1,154 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package observe reads the cluster: informers behind it, values in front.
+//
+// Everything it hands out is shared with the informers and read-only. It makes
+// no decision and no write. What it needs is known when it is made, so that
+// one start of the factory starts all of it; only VPAs, whose CRD may be
+// missing or come later, are watched from the moment the API server serves them.
+package observe
+
+import (
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/informers"
+	appslisters "k8s.io/client-go/listers/apps/v1"
+	autoscalinglisters "k8s.io/client-go/listers/autoscaling/v2"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/scale"
+	"k8s.io/client-go/tools/cache"
+)
+
+// Reader answers what the conductor asks about the cluster.
+type Reader struct {
+	pods         corelisters.PodLister
+	unscheduled  cache.Indexer
+	nodes        corelisters.NodeLister
+	claims       corelisters.PersistentVolumeClaimLister
+	volumes      corelisters.PersistentVolumeLister
+	hpas         autoscalinglisters.HorizontalPodAutoscalerLister
+	deployments  appslisters.DeploymentLister
+	replicaSets  appslisters.ReplicaSetLister
+	statefulSets appslisters.StatefulSetLister
+	vpas         *VPAs
+
+	scales scale.ScalesGetter
+	mapper meta.RESTMapper
+}
+
+// unscheduledIndex is the pod index by whether a node is still to be found.
+const unscheduledIndex = "berth.dev/unscheduled"
+
+// New registers the informers that the reader needs with the factory, which
+// the caller starts. Scales and mapper serve targets of other kinds than the built-in ones.
+func New(factory informers.SharedInformerFactory, vpas *VPAs, scales scale.ScalesGetter, mapper meta.RESTMapper) (*Reader, error) {
+	core, apps := factory.Core().V1(), factory.Apps().V1()
+	pods := core.Pods().Informer()
+	err := pods.AddIndexers(cache.Indexers{unscheduledIndex: func(obj any) ([]string, error) {
+		if pod, ok := obj.(*corev1.Pod); ok && pod.Spec.NodeName == "" && pod.Status.Phase == corev1.PodPending {
+			return []string{""}, nil
+		}
+		return nil, nil
+	}})
+	if err != nil {
+		return nil, fmt.Errorf("indexing unscheduled pods: %w", err)
+	}
+	return &Reader{
+		pods:         core.Pods().Lister(),
+		unscheduled:  pods.GetIndexer(),
+		nodes:        core.Nodes().Lister(),
+		claims:       core.PersistentVolumeClaims().Lister(),
+		volumes:      core.PersistentVolumes().Lister(),
+		hpas:         factory.Autoscaling().V2().HorizontalPodAutoscalers().Lister(),
+		deployments:  apps.Deployments().Lister(),
+		replicaSets:  apps.ReplicaSets().Lister(),
+		statefulSets: apps.StatefulSets().Lister(),
+		vpas:         vpas,
+		scales:       scales,
+		mapper:       mapper,
+	}, nil
+}
+
+// HPAs returns every HorizontalPodAutoscaler, in no order.
+func (r *Reader) HPAs() []*autoscalingv2.HorizontalPodAutoscaler {
+	return all(r.hpas.List)
+}
+
+// Nodes returns every node, in no order.
+func (r *Reader) Nodes() []*corev1.Node { return all(r.nodes.List) }
+
+// Pods returns every pod, in no order.
+func (r *Reader) Pods() []*corev1.Pod { return all(r.pods.List) }
+
+// StatefulSets returns every StatefulSet, in no order.
+func (r *Reader) StatefulSets() []*appsv1.StatefulSet { return all(r.statefulSets.List) }
+
+// PodsOf returns the pods of a namespace that a selector matches, in no order.
+func (r *Reader) PodsOf(namespace string, selector labels.Selector) []*corev1.Pod {
+	return all(func(labels.Selector) ([]*corev1.Pod, error) {
+		return r.pods.Pods(namespace).List(selector)
+	})
+}
+
+// UnscheduledPods returns the pending pods that no node was found for yet, in no order.
+func (r *Reader) UnscheduledPods() []*corev1.Pod {
+	objects, err := r.unscheduled.ByIndex(unscheduledIndex, "")
+	if err != nil {
+		return nil // the index is registered in New
+	}
+	pods := make([]*corev1.Pod, 0, len(objects))
+	for _, object := range objects {
+		pods = append(pods, object.(*corev1.Pod))
+	}
+	return pods
+}
+
+// Deployment, ReplicaSet and StatefulSet return the object, or nil where there is none.
+func (r *Reader) Deployment(namespace, name string) *appsv1.Deployment {
+	return found(r.deployments.Deployments(namespace).Get(name))
+}
+
+// ReplicaSet: see Deployment.
+func (r *Reader) ReplicaSet(namespace, name string) *appsv1.ReplicaSet {
+	return found(r.replicaSets.ReplicaSets(namespace).Get(name))
+}
+
+// ReplicaSetsOf returns the replica sets of a namespace that a selector matches.
+func (r *Reader) ReplicaSetsOf(namespace string, selector labels.Selector) []*appsv1.ReplicaSet {
+	return all(func(labels.Selector) ([]*appsv1.ReplicaSet, error) {
+		return r.replicaSets.ReplicaSets(namespace).List(selector)
+	})
+}
+
+// StatefulSet: see Deployment.
+func (r *Reader) StatefulSet(namespace, name string) *appsv1.StatefulSet {
+	return found(r.statefulSets.StatefulSets(namespace).Get(name))
+}
+
+// Claim and Volume return the object, or nil where there is none.
+func (r *Reader) Claim(namespace, name string) *corev1.PersistentVolumeClaim {
+	return found(r.claims.PersistentVolumeClaims(namespace).Get(name))
+}
+
+// Volume: see Claim.
+func (r *Reader) Volume(name string) *corev1.PersistentVolume { return found(r.volumes.Get(name)) }
+
+// all lists everything: a lister over an informer's store cannot fail.
+func all[T any](list func(labels.Selector) ([]T, error)) []T {
+	items, _ := list(labels.Everything())
+	return items
+}
+
+// found drops the one error that a lister over an informer's store has: there is no such object.
+func found[T any](object *T, err error) *T {
+	if err != nil {
+		return nil
+	}
+	return object
+}

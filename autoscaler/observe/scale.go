@@ -1,0 +1,93 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package observe
+
+import (
+	"context"
+	"fmt"
+
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// Scale is what a scale subresource says.
+type Scale struct {
+	// Resource is where the scale subresource is written.
+	Resource schema.GroupResource
+	// SpecReplicas is the number asked for, StatusReplicas the number observed.
+	SpecReplicas, StatusReplicas int32
+	// Selector is the label selector of the pods, in the string form.
+	Selector string
+}
+
+// Scale returns the scale of a target: from an informer for Deployments,
+// ReplicaSets and StatefulSets, through the API for any other kind. The errors
+// are those of the API, so that a missing target reads as it does there.
+func (r *Reader) Scale(ctx context.Context, namespace string, ref autoscalingv2.CrossVersionObjectReference) (Scale, error) {
+	gv, err := schema.ParseGroupVersion(ref.APIVersion)
+	if err != nil {
+		return Scale{}, fmt.Errorf("invalid API version in scale target reference: %w", err)
+	}
+	if gv.Group == "apps" {
+		switch ref.Kind {
+		case "Deployment":
+			d, err := r.deployments.Deployments(namespace).Get(ref.Name)
+			if err != nil {
+				return Scale{}, err
+			}
+			return builtIn("deployments", d.Spec.Replicas, d.Status.Replicas, d.Spec.Selector)
+		case "ReplicaSet":
+			s, err := r.replicaSets.ReplicaSets(namespace).Get(ref.Name)
+			if err != nil {
+				return Scale{}, err
+			}
+			return builtIn("replicasets", s.Spec.Replicas, s.Status.Replicas, s.Spec.Selector)
+		case "StatefulSet":
+			s, err := r.statefulSets.StatefulSets(namespace).Get(ref.Name)
+			if err != nil {
+				return Scale{}, err
+			}
+			return builtIn("statefulsets", s.Spec.Replicas, s.Status.Replicas, s.Spec.Selector)
+		}
+	}
+	return r.scaleOfAnyKind(ctx, namespace, ref.Name, schema.GroupKind{Group: gv.Group, Kind: ref.Kind})
+}
+
+func builtIn(resource string, spec *int32, status int32, selector *metav1.LabelSelector) (Scale, error) {
+	parsed, err := metav1.LabelSelectorAsSelector(selector)
+	if err != nil {
+		return Scale{}, err
+	}
+	scale := Scale{Resource: schema.GroupResource{Group: "apps", Resource: resource}, SpecReplicas: 1, StatusReplicas: status, Selector: parsed.String()}
+	if spec != nil {
+		scale.SpecReplicas = *spec
+	}
+	return scale, nil
+}
+
+// scaleOfAnyKind asks every resource that the kind maps to, as one of them may
+// not be served; the first error is returned where none answers.
+func (r *Reader) scaleOfAnyKind(ctx context.Context, namespace, name string, kind schema.GroupKind) (Scale, error) {
+	mappings, err := r.mapper.RESTMappings(kind)
+	if err != nil {
+		return Scale{}, fmt.Errorf("unable to determine resource for scale target reference: %w", err)
+	}
+	var first error
+	for _, mapping := range mappings {
+		resource := mapping.Resource.GroupResource()
+		s, err := r.scales.Scales(namespace).Get(ctx, resource, name, metav1.GetOptions{})
+		if err == nil {
+			return Scale{Resource: resource, SpecReplicas: s.Spec.Replicas, StatusReplicas: s.Status.Replicas, Selector: s.Status.Selector}, nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	if first == nil {
+		first = apierrors.NewNotFound(schema.GroupResource{Group: kind.Group, Resource: kind.Kind}, name)
+	}
+	return Scale{}, first
+}

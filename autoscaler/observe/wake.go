@@ -1,0 +1,80 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package observe
+
+import (
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/tools/cache"
+)
+
+// Wake calls wake after each change that a node, guard or vertical decision
+// should not wait a whole period for: a pod that found no node, a node that came,
+// went or changed its readiness, an HPA that was made, edited or deleted.
+// Wake must not block.
+func Wake(factory informers.SharedInformerFactory, wake func()) error {
+	pods := cache.ResourceEventHandlerFuncs{
+		UpdateFunc: func(old, new any) {
+			was, ok := old.(*corev1.Pod)
+			is, ok2 := new.(*corev1.Pod)
+			if ok && ok2 && unschedulable(is) && !unschedulable(was) {
+				wake()
+			}
+		},
+	}
+	nodes := cache.ResourceEventHandlerFuncs{
+		AddFunc: func(any) { wake() },
+		UpdateFunc: func(old, new any) {
+			was, ok := old.(*corev1.Node)
+			is, ok2 := new.(*corev1.Node)
+			if ok && ok2 && ready(was) != ready(is) {
+				wake()
+			}
+		},
+		DeleteFunc: func(any) { wake() },
+	}
+	hpas := cache.ResourceEventHandlerFuncs{
+		AddFunc: func(any) { wake() },
+		UpdateFunc: func(old, new any) {
+			was, ok := old.(*autoscalingv2.HorizontalPodAutoscaler)
+			is, ok2 := new.(*autoscalingv2.HorizontalPodAutoscaler)
+			// An HPA has no generation.
+			if ok && ok2 && !equality.Semantic.DeepEqual(was.Spec, is.Spec) {
+				wake()
+			}
+		},
+		DeleteFunc: func(any) { wake() },
+	}
+	if _, err := factory.Core().V1().Pods().Informer().AddEventHandler(pods); err != nil {
+		return err
+	}
+	if _, err := factory.Core().V1().Nodes().Informer().AddEventHandler(nodes); err != nil {
+		return err
+	}
+	_, err := factory.Autoscaling().V2().HorizontalPodAutoscalers().Informer().AddEventHandler(hpas)
+	return err
+}
+
+func unschedulable(pod *corev1.Pod) bool {
+	if pod.Spec.NodeName != "" {
+		return false
+	}
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled {
+			return c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable
+		}
+	}
+	return false
+}
+
+func ready(node *corev1.Node) bool {
+	for _, c := range node.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
