@@ -1,0 +1,48 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package metrics
+
+import (
+	"context"
+	"errors"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+)
+
+// Reason is why the metrics API gave no answer, in few words that suit a metric's label.
+type Reason string
+
+const (
+	// NotServed: nothing serves metrics.k8s.io. Is metrics-server installed?
+	NotServed Reason = "NotServed"
+	// Forbidden: this service account may not list pods.metrics.k8s.io.
+	Forbidden Reason = "Forbidden"
+	// TimedOut: no answer within the deadline.
+	TimedOut Reason = "TimedOut"
+	// Failed: anything else, such as a server that is down.
+	Failed Reason = "Failed"
+)
+
+// UnavailableError tells that the resource metrics API gave no answer. It reads like the error it wraps: conditions
+// of HPAs quote it as kube-controller-manager quotes its own.
+type UnavailableError struct {
+	Reason Reason
+	Err    error
+}
+
+func (e *UnavailableError) Error() string { return e.Err.Error() }
+
+func (e *UnavailableError) Unwrap() error { return e.Err }
+
+func reasonOf(bounded context.Context, err error) Reason {
+	switch {
+	case apierrors.IsNotFound(err):
+		return NotServed
+	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
+		return Forbidden
+	case bounded.Err() != nil, errors.Is(err, context.DeadlineExceeded), apierrors.IsTimeout(err), apierrors.IsServerTimeout(err):
+		return TimedOut
+	}
+	return Failed
+}
