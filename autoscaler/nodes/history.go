@@ -1,0 +1,93 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nodes
+
+import (
+	"maps"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// History is what one decision leaves for the next. The zero value is a start
+// without a past: every node has to be empty for the whole time again.
+type History struct {
+	// EmptySince is when a node, by UID, was first seen empty.
+	EmptySince map[types.UID]time.Time
+	// WasReady holds the UIDs of nodes that were seen ready.
+	WasReady map[types.UID]bool
+	// MissingSince is when a group was first seen with fewer nodes than its target.
+	MissingSince map[string]time.Time
+	// LastAdd is when any group was last asked to grow.
+	LastAdd time.Time
+	// Backoff holds the groups that failed.
+	Backoff map[string]Backoff
+}
+
+// Backoff is a group that is left alone for a while.
+type Backoff struct {
+	Until  time.Time
+	For    time.Duration
+	Reason string
+}
+
+// Failed returns the history after a group has failed to grow.
+func (h History) Failed(group, reason string, now time.Time, config Config) History {
+	last, again := h.Backoff[group]
+	wait := config.Backoff
+	if again && now.Before(last.Until.Add(config.BackoffReset)) {
+		wait = min(2*last.For, config.MaxBackoff)
+	}
+	h.Backoff = maps.Clone(h.Backoff)
+	if h.Backoff == nil {
+		h.Backoff = map[string]Backoff{}
+	}
+	h.Backoff[group] = Backoff{Until: now.Add(wait), For: wait, Reason: reason}
+	return h
+}
+
+// history returns the history after this decision. It forgets nodes and groups
+// that are gone.
+func (p *planner) history() History {
+	past, now := p.in.History, p.in.Now
+	next := History{
+		EmptySince:   map[types.UID]time.Time{},
+		WasReady:     map[types.UID]bool{},
+		MissingSince: map[string]time.Time{},
+		LastAdd:      past.LastAdd,
+		Backoff:      map[string]Backoff{},
+	}
+	for _, n := range p.nodes {
+		uid := n.Object.UID
+		if n.state == ready || past.WasReady[uid] {
+			next.WasReady[uid] = true
+		}
+		if n.state == ready && n.Group != "" && n.empty() && !p.used[n.Object.Name] {
+			next.EmptySince[uid] = earlier(past.EmptySince, uid, now)
+		}
+	}
+	for _, g := range p.groups {
+		if g.missing() > 0 {
+			next.MissingSince[g.Name] = earlier(past.MissingSince, g.Name, now)
+		}
+		if b, ok := past.Backoff[g.Name]; ok && now.Before(b.Until.Add(p.in.Config.BackoffReset)) {
+			next.Backoff[g.Name] = b
+		}
+	}
+	if len(p.decision.Adds) > 0 {
+		next.LastAdd = now
+	}
+	for _, failure := range p.failures {
+		next = next.Failed(failure.group, failure.reason, now, p.in.Config)
+	}
+	return next
+}
+
+// earlier returns the time that is remembered for the key, or now.
+func earlier[K comparable](seen map[K]time.Time, key K, now time.Time) time.Time {
+	if t, ok := seen[key]; ok {
+		return t
+	}
+	return now
+}

@@ -1,0 +1,122 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nodes
+
+import (
+	"cmp"
+	"slices"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	resourcehelper "k8s.io/component-helpers/resource"
+)
+
+// candidate is a pod that needs a place.
+type candidate struct {
+	pod      *v1.Pod
+	forecast bool
+	needs    capacity
+}
+
+func (c candidate) key() types.NamespacedName {
+	return types.NamespacedName{Namespace: c.pod.Namespace, Name: c.pod.Name}
+}
+
+// candidates returns the pods that a node could help, in the order in which
+// they are placed: pods that exist before those of the forecast, then by
+// priority, then the largest first, then by name with db-2 before db-10.
+func (p *planner) candidates() []candidate {
+	present := map[string]bool{}
+	for _, n := range p.nodes {
+		present[n.Object.Name] = true
+	}
+	var found []candidate
+	for _, pod := range p.in.Pending {
+		if Waits(pod, p.in.Config.ExpendablePriority) && !present[pod.Status.NominatedNodeName] {
+			found = append(found, candidate{pod: pod, needs: needsOf(pod)})
+		}
+	}
+	for _, pod := range p.in.Forecast {
+		if priority(pod) >= p.in.Config.ExpendablePriority {
+			found = append(found, candidate{pod: pod, needs: needsOf(pod), forecast: true})
+		}
+	}
+	weight := func(c candidate) float64 { return c.needs.of(p.largest) }
+	slices.SortFunc(found, func(a, b candidate) int {
+		return cmp.Or(
+			boolCompare(a.forecast, b.forecast),
+			cmp.Compare(priority(b.pod), priority(a.pod)),
+			cmp.Compare(weight(b), weight(a)),
+			cmp.Compare(a.pod.Namespace, b.pod.Namespace),
+			cmp.Compare(len(a.pod.Name), len(b.pod.Name)),
+			cmp.Compare(a.pod.Name, b.pod.Name),
+		)
+	})
+	return found
+}
+
+// Waits tells whether a new node could help the pod: it has no node, is
+// neither held by a scheduling gate nor finished nor leaving, and is not
+// expendable.
+func Waits(pod *v1.Pod, expendable int32) bool {
+	return pod.Spec.NodeName == "" &&
+		pod.DeletionTimestamp == nil &&
+		len(pod.Spec.SchedulingGates) == 0 &&
+		pod.Status.Phase != v1.PodSucceeded && pod.Status.Phase != v1.PodFailed &&
+		!gated(pod) &&
+		priority(pod) >= expendable
+}
+
+// gated tells that a PreEnqueue plugin, an OrdinalGate perhaps, holds the pod back.
+func gated(pod *v1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(c v1.PodCondition) bool {
+		return c.Type == v1.PodScheduled && c.Status == v1.ConditionFalse && c.Reason == v1.PodReasonSchedulingGated
+	})
+}
+
+func priority(pod *v1.Pod) int32 {
+	if pod.Spec.Priority == nil {
+		return 0
+	}
+	return *pod.Spec.Priority
+}
+
+// capacity is an amount of the two resources that waste is measured by:
+// millicores and bytes.
+type capacity struct{ cpu, memory int64 }
+
+func capacityOf(n *v1.Node) capacity {
+	return capacity{n.Status.Allocatable.Cpu().MilliValue(), n.Status.Allocatable.Memory().Value()}
+}
+
+func needsOf(pod *v1.Pod) capacity {
+	requests := resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{})
+	return capacity{requests.Cpu().MilliValue(), requests.Memory().Value()}
+}
+
+func (c capacity) minus(d capacity) capacity { return capacity{c.cpu - d.cpu, c.memory - d.memory} }
+
+// within tells that c fits into d.
+func (c capacity) within(d capacity) bool { return c.cpu <= d.cpu && c.memory <= d.memory }
+
+// of is the mean share of the whole.
+func (c capacity) of(whole capacity) float64 {
+	share := func(part, whole int64) float64 {
+		if whole == 0 {
+			return 0
+		}
+		return float64(part) / float64(whole)
+	}
+	return (share(c.cpu, whole.cpu) + share(c.memory, whole.memory)) / 2
+}
+
+func boolCompare(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}

@@ -1,0 +1,126 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nodes
+
+import (
+	"maps"
+	"slices"
+
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const (
+	// ToBeDeletedTaint marks a node that is about to go; kube-proxy and the
+	// service controller drain connections on it.
+	ToBeDeletedTaint = "ToBeDeletedByClusterAutoscaler"
+	// ScaleDownDisabled is the annotation by which people keep a node.
+	ScaleDownDisabled = "cluster-autoscaler.kubernetes.io/scale-down-disabled"
+
+	uninitializedTaint = "node.cloudprovider.kubernetes.io/uninitialized"
+)
+
+type state int
+
+const (
+	ready state = iota
+	// upcoming: not ready, and young enough to become so.
+	upcoming
+	// unreadyNow: was ready once.
+	unreadyNow
+	// neverReady: not ready within the provision time.
+	neverReady
+	// leaving: being deleted or marked for it.
+	leaving
+)
+
+type node struct {
+	Node
+	state state
+	gone  bool // decided to be removed
+}
+
+// empty tells that only pods that live and die with their node run on it.
+func (n *node) empty() bool {
+	return !slices.ContainsFunc(n.Pods, func(pod *v1.Pod) bool {
+		if pod.Status.Phase == v1.PodSucceeded || pod.Status.Phase == v1.PodFailed {
+			return false
+		}
+		if _, mirror := pod.Annotations[v1.MirrorPodAnnotationKey]; mirror {
+			return false
+		}
+		owner := metav1.GetControllerOf(pod)
+		return owner == nil || owner.Kind != "DaemonSet"
+	})
+}
+
+func stateOf(n *v1.Node, in Input) state {
+	if n.DeletionTimestamp != nil || hasTaint(n, ToBeDeletedTaint) {
+		return leaving
+	}
+	var condition *v1.NodeCondition
+	for i := range n.Status.Conditions {
+		if n.Status.Conditions[i].Type == v1.NodeReady {
+			condition = &n.Status.Conditions[i]
+		}
+	}
+	if condition != nil && condition.Status == v1.ConditionTrue && !hasTaint(n, v1.TaintNodeNotReady) && !hasTaint(n, uninitializedTaint) {
+		return ready
+	}
+	limit := n.CreationTimestamp.Add(in.Config.MaxNodeProvisionTime)
+	switch {
+	case in.History.WasReady[n.UID]:
+		return unreadyNow
+	case !in.Now.After(limit):
+		return upcoming
+	case condition != nil && condition.LastTransitionTime.After(limit):
+		// It changed after its time to become ready was over, so it was ready then.
+		return unreadyNow
+	}
+	return neverReady
+}
+
+func hasTaint(n *v1.Node, key string) bool {
+	return slices.ContainsFunc(n.Spec.Taints, func(t v1.Taint) bool { return t.Key == key })
+}
+
+// asReady returns a node on its way as it will be: without the taints that
+// going ready removes, and with what the template promises and the kubelet
+// or the cloud has not reported yet.
+func asReady(n, template *v1.Node) *v1.Node {
+	n = n.DeepCopy()
+	n.Spec.Taints = slices.DeleteFunc(n.Spec.Taints, func(t v1.Taint) bool {
+		switch t.Key {
+		case v1.TaintNodeNotReady, v1.TaintNodeUnreachable, v1.TaintNodeNetworkUnavailable, uninitializedTaint:
+			return true
+		}
+		return false
+	})
+	if template == nil {
+		return n
+	}
+	labels := maps.Clone(template.Labels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	delete(labels, v1.LabelHostname)
+	maps.Copy(labels, n.Labels)
+	n.Labels = labels
+	if len(n.Status.Allocatable) == 0 {
+		n.Status.Allocatable = template.Status.Allocatable
+		n.Status.Capacity = template.Status.Capacity
+	}
+	return n
+}
+
+// newNode returns a node that a group would add.
+func newNode(template *v1.Node, name string) *v1.Node {
+	n := template.DeepCopy()
+	n.Name, n.UID, n.ResourceVersion = name, "", ""
+	if n.Labels == nil {
+		n.Labels = map[string]string{}
+	}
+	n.Labels[v1.LabelHostname] = name
+	return n
+}

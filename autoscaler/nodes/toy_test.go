@@ -1,0 +1,106 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nodes
+
+import (
+	"fmt"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// toy is a Simulator of cpu, memory and node selectors, whose state is copied
+// at every Fork so that a forgotten undo cannot hide.
+type toy struct {
+	toyState
+	saved []toyState
+	// fail, when set, is asked before every Place.
+	fail func(pod *v1.Pod) error
+	// asked counts the calls of Place.
+	asked int
+}
+
+type toyState struct {
+	nodes  []toyNode
+	placed map[string]string // pod to node
+}
+
+type toyNode struct {
+	object *v1.Node
+	free   capacity
+	added  bool
+}
+
+func newToy(in Input) *toy {
+	t := &toy{toyState: toyState{placed: map[string]string{}}}
+	for _, n := range in.Nodes {
+		if stateOf(n.Object, in) != ready {
+			continue
+		}
+		free := capacityOf(n.Object)
+		for _, pod := range n.Pods {
+			free = free.minus(needsOf(pod))
+		}
+		t.nodes = append(t.nodes, toyNode{object: n.Object, free: free})
+	}
+	return t
+}
+
+func (s toyState) copied() toyState {
+	copied := toyState{nodes: append([]toyNode(nil), s.nodes...), placed: map[string]string{}}
+	for k, v := range s.placed {
+		copied.placed[k] = v
+	}
+	return copied
+}
+
+func (t *toy) Fork() { t.saved = append(t.saved, t.copied()) }
+
+func (t *toy) Revert() {
+	last := len(t.saved) - 1
+	t.toyState, t.saved = t.saved[last], t.saved[:last]
+}
+
+func (t *toy) AddNode(n *v1.Node) error {
+	for _, known := range t.nodes {
+		if known.object.Name == n.Name {
+			return fmt.Errorf("node %s was added twice", n.Name)
+		}
+	}
+	t.nodes = append(t.nodes, toyNode{object: n, free: capacityOf(n), added: true})
+	return nil
+}
+
+func (t *toy) Place(pod *v1.Pod, among ...string) (string, []string, error) {
+	t.asked++
+	if t.fail != nil {
+		if err := t.fail(pod); err != nil {
+			return "", nil, err
+		}
+	}
+	refusals := map[string]int{}
+	for i := range t.nodes {
+		n := &t.nodes[i]
+		if len(among) > 0 && n.object.Name != among[0] {
+			continue
+		}
+		switch {
+		case !labels.SelectorFromSet(pod.Spec.NodeSelector).Matches(labels.Set(n.object.Labels)):
+			refusals["wrong label"]++
+		case !needsOf(pod).within(n.free):
+			refusals["Insufficient cpu"]++
+		default:
+			n.free = n.free.minus(needsOf(pod))
+			t.placed[pod.Name] = n.object.Name
+			return n.object.Name, nil, nil
+		}
+	}
+	var reasons []string
+	for _, reason := range []string{"Insufficient cpu", "wrong label"} {
+		if refusals[reason] > 0 {
+			reasons = append(reasons, fmt.Sprintf("%d %s", refusals[reason], reason))
+		}
+	}
+	return "", reasons, nil
+}
