@@ -1,0 +1,70 @@
+# Copyright The Berth Authors.
+# SPDX-License-Identifier: Apache-2.0
+
+BIN := $(CURDIR)/bin
+KUBE_VERSION := v1.36.4
+GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+# Parts of k8s.io/kubernetes parse their own version and fail without this stamp.
+LDFLAGS := -X k8s.io/component-base/version.gitVersion=$(KUBE_VERSION) \
+	-X k8s.io/component-base/version.gitMajor=1 \
+	-X k8s.io/component-base/version.gitMinor=36
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Say what each target does
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build berth-scheduler and berth-autoscaler into bin/
+	@mkdir -p $(BIN)
+	go build -ldflags "$(LDFLAGS)" -o $(BIN)/ ./cmd/...
+
+include test/cluster/cluster.mk
+
+.PHONY: unit
+unit: ## Run the tests that need no cluster
+	go test -p 2 $$(go list ./... | grep -v /test/e2e)
+	cd test/cluster && go test -p 2 ./...
+
+.PHONY: e2e
+e2e: build cluster-build ## Run the tests that need a control plane, on one they start and stop (or on KUBECONFIG)
+	BERTH_BIN=$(BIN) go test -count=1 -timeout 30m ./test/e2e/...
+
+.PHONY: test
+test: unit e2e ## Run every test
+
+.PHONY: demo
+demo: build cluster-build ## Build everything, start a control plane and tell the story (STAY=1 leaves it up)
+	go run ./test/demo --bin $(BIN) $(if $(STAY),--stay)
+
+.PHONY: fuzz
+fuzz: ## Fuzz every parser for a while (FUZZTIME=30s each)
+	@set -e; for pkg in $$(grep -rlE 'func Fuzz' --include=*_test.go . | xargs -n1 dirname | sort -u); do \
+		for f in $$(grep -hoE 'func Fuzz[A-Za-z]+' $$pkg/*_test.go | cut -c6-); do \
+			go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(or $(FUZZTIME),30s) $$pkg; done; done
+
+.PHONY: bench
+bench: ## Run the benchmarks
+	go test -run '^$$' -bench . -benchmem $$(go list ./... | grep -v /test/e2e)
+
+.PHONY: lint
+lint:
+	go run $(GOLANGCI_LINT) run ./...
+	cd test/cluster && go run $(GOLANGCI_LINT) run --config ../../.golangci.yml ./...
+
+.PHONY: verify
+verify: ## Check tidiness, formatting, vet, lint and manifests, and that checking changed no file
+	go mod tidy -diff
+	cd test/cluster && go mod tidy -diff
+	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+	go vet ./...
+	cd test/cluster && go vet ./...
+	$(MAKE) --no-print-directory lint
+	@test -z "$$(git status --porcelain | tee /dev/stderr)" || { echo "verify: the work tree is not clean" >&2; exit 1; }
+	@echo "verify: clean"
+
+.PHONY: clean
+clean: cluster-down ## Stop the cluster NAME and remove what was built
+	rm -rf $(BIN)
