@@ -1,0 +1,325 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package horizontal_test
+
+import (
+	"flag"
+	"fmt"
+	"math/rand"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/klog/v2"
+	autoscalingdefaults "k8s.io/kubernetes/pkg/apis/autoscaling/v2"
+	"k8s.io/utils/ptr"
+
+	"github.com/berth-dev/berth/autoscaler/horizontal"
+)
+
+var (
+	storyCount = flag.Int("stories", 100, "how many random stories to play against upstream's controller")
+	storySteps = flag.Int("steps", 120, "how many syncs a story lasts")
+	storySeed  = flag.Int64("seed", 1, "seed of the first story; the others count up from it")
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	// The default handlers end in a back-off whose last error is stamped with the real time at start. In a bubble, whose
+	// clock starts in 2000, the first error would sleep until today.
+	utilruntime.ErrorHandlers = nil
+	klog.SetLogger(logr.Discard())
+	os.Exit(m.Run())
+}
+
+// story is what happens to a world, sync by sync. It is a value: leaving operations out gives another story.
+type story struct {
+	seed   int64
+	config horizontal.Config
+	steps  [][]op
+}
+
+type kind int
+
+const (
+	load kind = iota
+	memory
+	skew
+	unmeasured
+	unmeasuredCPU
+	emptySample
+	stale
+	turnReady
+	turnUnready
+	conditionless
+	startless
+	fail
+	succeed
+	pend
+	leave
+	letGo
+	metricsBreak
+	metricsReturn
+	byHand
+	scaleGone
+	scaleReturns
+	writesFail
+	writesReturn
+	selector
+	template
+	edit
+	editBounds
+	restart
+	kinds
+)
+
+var kindNames = [...]string{"load", "memory", "skew", "unmeasured", "unmeasuredCPU", "emptySample", "stale", "turnReady",
+	"turnUnready", "conditionless", "startless", "fail", "succeed", "pend", "leave", "letGo", "metricsBreak", "metricsReturn", "byHand",
+	"scaleGone", "scaleReturns", "writesFail", "writesReturn", "selector", "template", "edit", "editBounds", "restart"}
+
+// op changes the world once. What n means is the kind's business.
+type op struct {
+	kind kind
+	n    int64
+}
+
+func (o op) String() string { return fmt.Sprintf("%s(%d)", kindNames[o.kind], o.n) }
+
+// weights make what is common in clusters common in stories, and repairs as likely as damages.
+var weights = [kinds]int{load: 30, memory: 10, skew: 8, unmeasured: 8, unmeasuredCPU: 3, emptySample: 2, stale: 4, turnReady: 8,
+	turnUnready: 8, conditionless: 1, startless: 1, fail: 3, succeed: 2, pend: 3, leave: 4, letGo: 14, metricsBreak: 2, metricsReturn: 8,
+	byHand: 4, scaleGone: 1, scaleReturns: 8, writesFail: 3, writesReturn: 10, selector: 3, template: 3, edit: 6, editBounds: 4, restart: 1}
+
+func newStory(seed int64, steps int) story {
+	r := rand.New(rand.NewSource(seed))
+	s := story{seed: seed, config: defaults()}
+	if r.Intn(3) == 0 {
+		s.config = horizontal.Config{Tolerance: r.Float64() / 2, DownscaleStabilization: time.Duration(r.Intn(600_000)) * time.Millisecond,
+			CPUInitializationPeriod: time.Duration(r.Intn(300)) * time.Second, InitialReadinessDelay: time.Duration(r.Intn(60)) * time.Second}
+	}
+	var wheel []kind
+	for k, weight := range weights {
+		for range weight {
+			wheel = append(wheel, kind(k))
+		}
+	}
+	calm := 1 + r.Intn(6)
+	for range steps {
+		var ops []op
+		for range r.Intn(4) {
+			if r.Intn(calm) == 0 {
+				ops = append(ops, op{wheel[r.Intn(len(wheel))], r.Int63n(1 << 30)})
+			}
+		}
+		s.steps = append(s.steps, ops)
+	}
+	return s
+}
+
+func defaults() horizontal.Config {
+	return horizontal.Config{Tolerance: 0.1, DownscaleStabilization: 5 * time.Minute,
+		CPUInitializationPeriod: 5 * time.Minute, InitialReadinessDelay: 30 * time.Second}
+}
+
+func (w *world) apply(o op) {
+	r := rand.New(rand.NewSource(o.n))
+	switch o.kind {
+	case load:
+		w.cpu = int64(r.Intn([]int{60, 250, 400, 900, 3000}[r.Intn(5)]))
+	case memory:
+		w.memory = int64(r.Intn(400))
+	case metricsBreak:
+		w.metricsDown = "the server is currently unable to handle the request (get pods.metrics.k8s.io)"
+	case metricsReturn:
+		w.metricsDown = ""
+	case byHand:
+		w.replicas = int32(r.Intn(25))
+	case scaleGone:
+		w.gone = `deployments.apps "web" not found`
+	case scaleReturns:
+		w.gone = ""
+	case writesFail:
+		w.readOnly = "admission webhook denied the request"
+	case writesReturn:
+		w.readOnly = ""
+	case selector:
+		w.selector = []string{"", "app=none", "app in web", "app=web", "app=web", "app=web"}[r.Intn(6)]
+	case template:
+		w.template = max(0, r.Intn(9)-3)
+	case edit, editBounds:
+		stored, err := w.tracker.Get(hpaResource, namespace, "web")
+		if err != nil {
+			return
+		}
+		hpa := stored.(*autoscalingv2.HorizontalPodAutoscaler).DeepCopy()
+		least := int32(1 + r.Intn(4))
+		bounds := specFrom(o.n, []*int32{nil, &least}[r.Intn(2)], least+int32(r.Intn(20)))
+		if o.kind == editBounds {
+			bounds.Metrics, bounds.Behavior = hpa.Spec.Metrics, hpa.Spec.Behavior
+		}
+		hpa.Spec = bounds
+		w.track(w.tracker.Update(hpaResource, hpa, namespace))
+	default:
+		if len(w.pods) > 0 {
+			w.pods[r.Intn(len(w.pods))].apply(o.kind, r)
+		}
+	}
+}
+
+func (b *berthed) apply(k kind, r *rand.Rand) {
+	b.changed = true
+	switch k {
+	case skew:
+		b.cpu = int64(r.Intn(2000))
+	case unmeasured:
+		b.noSample = true
+	case unmeasuredCPU:
+		b.noCPU = true
+	case emptySample:
+		b.noneAtAll = true
+	case stale:
+		b.staleness = time.Duration(r.Intn(900)) * time.Second
+	case turnReady:
+		b.setReady(v1.ConditionTrue)
+	case turnUnready:
+		b.held = true
+		b.setReady([]v1.ConditionStatus{v1.ConditionFalse, v1.ConditionFalse, v1.ConditionUnknown}[r.Intn(3)])
+	case conditionless:
+		b.held, b.pod.Status.Conditions = true, nil
+	case startless:
+		b.held, b.pod.Status.StartTime = true, nil
+	case fail:
+		b.held, b.pod.Status.Phase = true, v1.PodFailed
+	case succeed:
+		b.held, b.pod.Status.Phase = true, v1.PodSucceeded
+	case pend:
+		b.held, b.pod.Status.Phase = true, v1.PodPending
+	case leave:
+		b.held, b.pod.DeletionTimestamp = r.Intn(2) == 0, ptr.To(metav1.Now())
+	case letGo:
+		b.held, b.age = false, 0
+		b.noSample, b.noCPU, b.noneAtAll, b.staleness, b.cpu = false, false, false, 0, 0
+	}
+}
+
+// specFrom makes a random HPA, complete and defaulted as the API server leaves it.
+func specFrom(seed int64, least *int32, most int32) autoscalingv2.HorizontalPodAutoscalerSpec {
+	r := rand.New(rand.NewSource(seed))
+	hpa := &autoscalingv2.HorizontalPodAutoscaler{Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
+		ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "web"},
+		MinReplicas:    least, MaxReplicas: most,
+	}}
+	for range 1 + r.Intn(5)/4 + r.Intn(5)/4 {
+		hpa.Spec.Metrics = append(hpa.Spec.Metrics, randomMetric(r))
+	}
+	if r.Intn(2) == 0 {
+		hpa.Spec.Behavior = &autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleUp: randomRules(r), ScaleDown: randomRules(r)}
+	}
+	autoscalingdefaults.SetDefaults_HorizontalPodAutoscaler(hpa)
+	autoscalingdefaults.SetDefaults_HorizontalPodAutoscalerBehavior(hpa)
+	return hpa.Spec
+}
+
+func randomMetric(r *rand.Rand) autoscalingv2.MetricSpec {
+	name := []v1.ResourceName{v1.ResourceCPU, v1.ResourceCPU, v1.ResourceMemory}[r.Intn(3)]
+	target := autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: ptr.To(int32(20 + r.Intn(140)))}
+	if r.Intn(3) == 0 {
+		target = autoscalingv2.MetricTarget{Type: autoscalingv2.AverageValueMetricType, AverageValue: resource.NewMilliQuantity(int64(200+r.Intn(1000)), resource.DecimalSI)}
+		if name == v1.ResourceMemory {
+			target.AverageValue = resource.NewQuantity(int64(100+r.Intn(300))<<20, resource.BinarySI)
+		}
+	}
+	if r.Intn(4) == 0 {
+		return autoscalingv2.MetricSpec{Type: autoscalingv2.ContainerResourceMetricSourceType,
+			ContainerResource: &autoscalingv2.ContainerResourceMetricSource{
+				Name: name, Container: []string{"app", "app", "sidecar", "ghost"}[r.Intn(4)], Target: target}}
+	}
+	return autoscalingv2.MetricSpec{Type: autoscalingv2.ResourceMetricSourceType,
+		Resource: &autoscalingv2.ResourceMetricSource{Name: name, Target: target}}
+}
+
+func randomRules(r *rand.Rand) *autoscalingv2.HPAScalingRules {
+	if r.Intn(4) == 0 {
+		return nil
+	}
+	rules := &autoscalingv2.HPAScalingRules{}
+	if r.Intn(2) == 0 {
+		rules.StabilizationWindowSeconds = ptr.To(int32(15 * r.Intn(60) * r.Intn(2)))
+	}
+	if r.Intn(2) == 0 {
+		rules.SelectPolicy = ptr.To([]autoscalingv2.ScalingPolicySelect{autoscalingv2.MaxChangePolicySelect,
+			autoscalingv2.MinChangePolicySelect, autoscalingv2.MinChangePolicySelect, autoscalingv2.DisabledPolicySelect}[r.Intn(4)])
+	}
+	for range r.Intn(4) {
+		policy := autoscalingv2.HPAScalingPolicy{Type: autoscalingv2.PodsScalingPolicy, Value: int32(1 + r.Intn(5)), PeriodSeconds: int32(1 + r.Intn(400))}
+		if r.Intn(2) == 0 {
+			policy.Type, policy.Value = autoscalingv2.PercentScalingPolicy, int32(5+r.Intn(150))
+		}
+		rules.Policies = append(rules.Policies, policy)
+	}
+	if r.Intn(3) == 0 {
+		rules.Tolerance = resource.NewMilliQuantity(int64(r.Intn(400)), resource.DecimalSI)
+	}
+	return rules
+}
+
+// TestStoriesMatchUpstream is the definition of correct: any history, sync by sync, as kube-controller-manager.
+func TestStoriesMatchUpstream(t *testing.T) {
+	for i := range *storyCount {
+		s := newStory(*storySeed+int64(i), *storySteps)
+		if step, diff := play(t, s); step >= 0 {
+			s, step, diff = shrink(t, s, step, diff)
+			t.Fatalf("seed %d, shrunk to %d syncs, differs at the last %s\nstory:\n%s", s.seed, step+1, diff, s)
+		}
+	}
+}
+
+// shrink leaves out all it can while the story still tells of a difference.
+func shrink(t *testing.T, s story, step int, diff string) (story, int, string) {
+	s.steps = s.steps[:step+1]
+	try := func(steps [][]op) bool {
+		shorter := story{seed: s.seed, config: s.config, steps: steps}
+		at, d := play(t, shorter)
+		if at < 0 {
+			return false
+		}
+		shorter.steps = steps[:at+1]
+		s, step, diff = shorter, at, d
+		return true
+	}
+	for size := len(s.steps) / 2; size > 0; size /= 2 {
+		for from := 0; from+size <= len(s.steps); {
+			steps := append(append([][]op{}, s.steps[:from]...), s.steps[from+size:]...)
+			if !try(steps) {
+				from += size
+			}
+		}
+	}
+	for i := 0; i < len(s.steps); i++ {
+		for j := 0; i < len(s.steps) && j < len(s.steps[i]); {
+			steps := append([][]op{}, s.steps...)
+			steps[i] = append(append([]op{}, steps[i][:j]...), steps[i][j+1:]...)
+			if !try(steps) {
+				j++
+			}
+		}
+	}
+	return s, step, diff
+}
+
+func (s story) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "config %+v\n", s.config)
+	for i, ops := range s.steps {
+		fmt.Fprintf(&b, "%4d: %v\n", i, ops)
+	}
+	return b.String()
+}
