@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/labels"
+	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
 	"k8s.io/client-go/informers"
 	appslisters "k8s.io/client-go/listers/apps/v1"
 	autoscalinglisters "k8s.io/client-go/listers/autoscaling/v2"
@@ -30,6 +31,7 @@ type Reader struct {
 	pods         corelisters.PodLister
 	unscheduled  cache.Indexer
 	nodes        corelisters.NodeLister
+	namespaces   corelisters.NamespaceLister
 	claims       corelisters.PersistentVolumeClaimLister
 	volumes      corelisters.PersistentVolumeLister
 	hpas         autoscalinglisters.HorizontalPodAutoscalerLister
@@ -63,6 +65,7 @@ func New(factory informers.SharedInformerFactory, vpas *VPAs, scales scale.Scale
 		pods:         core.Pods().Lister(),
 		unscheduled:  pods.GetIndexer(),
 		nodes:        core.Nodes().Lister(),
+		namespaces:   core.Namespaces().Lister(),
 		claims:       core.PersistentVolumeClaims().Lister(),
 		volumes:      core.PersistentVolumes().Lister(),
 		hpas:         factory.Autoscaling().V2().HorizontalPodAutoscalers().Lister(),
@@ -80,11 +83,22 @@ func (r *Reader) HPAs() []*autoscalingv2.HorizontalPodAutoscaler {
 	return all(r.hpas.List)
 }
 
+// VPAs returns every VerticalPodAutoscaler, in no order. It is not known
+// while their CRD is being looked for.
+func (r *Reader) VPAs() (vpas []*vpav1.VerticalPodAutoscaler, known bool) {
+	return r.vpas.List(), r.vpas.Known()
+}
+
 // Nodes returns every node, in no order.
 func (r *Reader) Nodes() []*corev1.Node { return all(r.nodes.List) }
 
 // Pods returns every pod, in no order.
 func (r *Reader) Pods() []*corev1.Pod { return all(r.pods.List) }
+
+// Namespaces returns the namespaces that a selector matches, in no order.
+func (r *Reader) Namespaces(selector labels.Selector) []*corev1.Namespace {
+	return all(func(labels.Selector) ([]*corev1.Namespace, error) { return r.namespaces.List(selector) })
+}
 
 // StatefulSets returns every StatefulSet, in no order.
 func (r *Reader) StatefulSets() []*appsv1.StatefulSet { return all(r.statefulSets.List) }

@@ -36,24 +36,29 @@ func (r *Reader) Scale(ctx context.Context, namespace string, ref autoscalingv2.
 		case "Deployment":
 			d, err := r.deployments.Deployments(namespace).Get(ref.Name)
 			if err != nil {
-				return Scale{}, err
+				return Scale{}, notFound("deployments", ref.Name)
 			}
 			return builtIn("deployments", d.Spec.Replicas, d.Status.Replicas, d.Spec.Selector)
 		case "ReplicaSet":
 			s, err := r.replicaSets.ReplicaSets(namespace).Get(ref.Name)
 			if err != nil {
-				return Scale{}, err
+				return Scale{}, notFound("replicasets", ref.Name)
 			}
 			return builtIn("replicasets", s.Spec.Replicas, s.Status.Replicas, s.Spec.Selector)
 		case "StatefulSet":
 			s, err := r.statefulSets.StatefulSets(namespace).Get(ref.Name)
 			if err != nil {
-				return Scale{}, err
+				return Scale{}, notFound("statefulsets", ref.Name)
 			}
 			return builtIn("statefulsets", s.Spec.Replicas, s.Status.Replicas, s.Spec.Selector)
 		}
 	}
 	return r.scaleOfAnyKind(ctx, namespace, ref.Name, schema.GroupKind{Group: gv.Group, Kind: ref.Kind})
+}
+
+// notFound is the API's error; a lister's, which can be of no other kind, names the resource otherwise.
+func notFound(resource, name string) error {
+	return apierrors.NewNotFound(schema.GroupResource{Group: "apps", Resource: resource}, name)
 }
 
 func builtIn(resource string, spec *int32, status int32, selector *metav1.LabelSelector) (Scale, error) {
