@@ -196,7 +196,7 @@ func (d *Decision) checkSelector(in Input) error {
 	if len(in.SelectedBy) > 1 {
 		keys := make([]string, 0, len(in.SelectedBy))
 		for _, name := range slices.Sorted(slices.Values(in.SelectedBy)) {
-			keys = append(keys, fmt.Sprintf("{%s %s}", name, in.HPA.Namespace))
+			keys = append(keys, in.HPA.Namespace+"/"+name)
 		}
 		message := fmt.Sprintf("pods by selector %s are controlled by multiple HPAs: [%s]", in.Scale.Selector, strings.Join(keys, " "))
 		return refuse("AmbiguousSelector", "AmbiguousSelector", message, message)

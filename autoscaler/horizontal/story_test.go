@@ -44,6 +44,7 @@ func TestMain(m *testing.M) {
 type story struct {
 	seed   int64
 	config horizontal.Config
+	rivals []string
 	steps  [][]op
 }
 
@@ -282,11 +283,20 @@ func TestStoriesMatchUpstream(t *testing.T) {
 	}
 }
 
+func TestRivalsMatchUpstream(t *testing.T) {
+	quiet := make([][]op, 5)
+	quiet[3] = []op{{turnUnready, 1}}
+	if step, diff := play(t, story{config: defaults(), rivals: []string{"aaa"}, steps: quiet}); step >= 0 {
+		t.Errorf("sync %d %s", step, diff)
+	}
+}
+
 // shrink leaves out all it can while the story still tells of a difference.
 func shrink(t *testing.T, s story, step int, diff string) (story, int, string) {
 	s.steps = s.steps[:step+1]
 	try := func(steps [][]op) bool {
-		shorter := story{seed: s.seed, config: s.config, steps: steps}
+		shorter := s
+		shorter.steps = steps
 		at, d := play(t, shorter)
 		if at < 0 {
 			return false

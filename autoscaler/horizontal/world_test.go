@@ -31,6 +31,7 @@ type world struct {
 	tracker clienttesting.ObjectTracker
 	hpa     *autoscalingv2.HorizontalPodAutoscaler
 
+	rivals   []string // other HPAs of the same target
 	replicas int32
 	selector string
 	gone     string // why there is no scale
@@ -93,6 +94,9 @@ func (w *world) input(hpa *autoscalingv2.HorizontalPodAutoscaler, config horizon
 				in.Pods = append(in.Pods, b.pod.DeepCopy())
 			}
 		}
+	}
+	if len(in.Pods) > 0 {
+		in.SelectedBy = append(in.SelectedBy, w.rivals...)
 	}
 	for _, sample := range w.samples("") {
 		usage := horizontal.PodUsage{Timestamp: sample.Timestamp.Time, Window: sample.Window.Duration}
