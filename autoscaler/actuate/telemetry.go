@@ -1,0 +1,93 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package actuate
+
+import (
+	"strconv"
+	"time"
+
+	"k8s.io/component-base/metrics"
+)
+
+const subsystem = "berth"
+
+// Telemetry is what the loop tells the process's /metrics.
+type Telemetry struct {
+	tickDuration    *metrics.HistogramVec
+	metricsDuration *metrics.HistogramVec
+	rescales        *metrics.CounterVec
+	refusals        *metrics.Gauge
+	nodeChanges     *metrics.CounterVec
+	unhelpedPods    *metrics.Gauge
+}
+
+// NewTelemetry registers the metrics of the loop.
+func NewTelemetry(registry metrics.KubeRegistry) *Telemetry {
+	t := &Telemetry{
+		tickDuration: metrics.NewHistogramVec(&metrics.HistogramOpts{
+			Subsystem: subsystem, Name: "tick_duration_seconds", StabilityLevel: metrics.ALPHA,
+			Help:    "Time of one pass of the loop. Replicas are decided in whole passes only.",
+			Buckets: metrics.ExponentialBuckets(0.001, 2, 16),
+		}, []string{"whole"}),
+		metricsDuration: metrics.NewHistogramVec(&metrics.HistogramOpts{
+			Subsystem: subsystem, Name: "metrics_read_duration_seconds", StabilityLevel: metrics.ALPHA,
+			Help:    "Time of one cluster-wide read of metrics.k8s.io.",
+			Buckets: metrics.ExponentialBuckets(0.001, 2, 16),
+		}, []string{"outcome"}),
+		rescales: metrics.NewCounterVec(&metrics.CounterOpts{
+			Subsystem: subsystem, Name: "rescales_total", StabilityLevel: metrics.ALPHA,
+			Help: "Scales written, by outcome.",
+		}, []string{"outcome"}),
+		refusals: metrics.NewGauge(&metrics.GaugeOpts{
+			Subsystem: subsystem, Name: "refused_autoscalers", StabilityLevel: metrics.ALPHA,
+			Help: "HPAs and VPAs that are not acted on because another one has their target.",
+		}),
+		nodeChanges: metrics.NewCounterVec(&metrics.CounterOpts{
+			Subsystem: subsystem, Name: "node_changes_total", StabilityLevel: metrics.ALPHA,
+			Help: "Nodes asked for and removed, by group and outcome.",
+		}, []string{"group", "change", "outcome"}),
+		unhelpedPods: metrics.NewGauge(&metrics.GaugeOpts{
+			Subsystem: subsystem, Name: "unhelped_pods", StabilityLevel: metrics.ALPHA,
+			Help: "Pods that no present node and no node group can take.",
+		}),
+	}
+	registry.MustRegister(t.tickDuration, t.metricsDuration, t.rescales, t.refusals, t.nodeChanges, t.unhelpedPods)
+	return t
+}
+
+// Ticked counts a pass of the loop.
+func (t *Telemetry) Ticked(whole bool, took time.Duration) {
+	t.tickDuration.WithLabelValues(strconv.FormatBool(whole)).Observe(took.Seconds())
+}
+
+// MetricsRead counts a read of the metrics API.
+func (t *Telemetry) MetricsRead(took time.Duration, err error) {
+	t.metricsDuration.WithLabelValues(outcome(err)).Observe(took.Seconds())
+}
+
+// Rescaled counts a scale that was written, or was not.
+func (t *Telemetry) Rescaled(err error) { t.rescales.WithLabelValues(outcome(err)).Inc() }
+
+// Refused sets the number of autoscalers that are not acted on.
+func (t *Telemetry) Refused(n int) { t.refusals.Set(float64(n)) }
+
+// Unhelped sets the number of pods that no node group can help.
+func (t *Telemetry) Unhelped(n int) { t.unhelpedPods.Set(float64(n)) }
+
+// NodesAdded counts nodes asked for.
+func (t *Telemetry) NodesAdded(group string, n int, err error) {
+	t.nodeChanges.WithLabelValues(group, "add", outcome(err)).Add(float64(n))
+}
+
+// NodeRemoved counts a node that was removed, or was not.
+func (t *Telemetry) NodeRemoved(group string, err error) {
+	t.nodeChanges.WithLabelValues(group, "remove", outcome(err)).Inc()
+}
+
+func outcome(err error) string {
+	if err != nil {
+		return "error"
+	}
+	return "success"
+}

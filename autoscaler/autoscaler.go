@@ -1,0 +1,151 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package autoscaler conducts: observe, decide, guard, act, record. Nothing else.
+//
+// The rooms below it know nothing of each other. This package turns what one
+// says into what the next one asks, and holds the history between two decisions.
+//
+// Its invariants:
+//   - an HPA is evaluated once per sync period, never more often, for the rate
+//     rules of autoscaling/v2 count evaluations; other changes re-run the guard
+//     and the node decision only;
+//   - scale writes leave before the simulation begins, and the simulation has a deadline;
+//   - nothing is decided on VPAs' account, and no HPA acts, before the VPAs are known.
+package autoscaler
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+
+	"github.com/berth-dev/berth/autoscaler/actuate"
+	"github.com/berth-dev/berth/autoscaler/config"
+	"github.com/berth-dev/berth/autoscaler/guard"
+	"github.com/berth-dev/berth/autoscaler/horizontal"
+	"github.com/berth-dev/berth/autoscaler/metrics"
+	"github.com/berth-dev/berth/autoscaler/observe"
+)
+
+// settle is the time between two ticks that events ask for: pods that find
+// no node come in crowds, and one decision for all of them beats one for each.
+const settle = time.Second
+
+// MetricsReader reads the usage of every pod.
+type MetricsReader interface {
+	Read(ctx context.Context) (metrics.Snapshot, error)
+}
+
+// Parts are what a conductor works with.
+type Parts struct {
+	Reader    *observe.Reader
+	Metrics   MetricsReader
+	Writer    *actuate.Writer
+	Telemetry *actuate.Telemetry
+	// Nodes is nil where nodes are left alone.
+	Nodes *NodeParts
+}
+
+// Conductor runs the loop. It is used by one goroutine, but for Wake.
+type Conductor struct {
+	config    *config.Autoscaler
+	reader    *observe.Reader
+	metrics   MetricsReader
+	writer    *actuate.Writer
+	telemetry *actuate.Telemetry
+	nodes     *NodeParts
+
+	wake    chan struct{}
+	beat    func()
+	history history
+}
+
+// history is what one tick leaves for the next.
+type history struct {
+	guard      guard.History
+	told       map[guard.Key]string
+	horizontal map[types.UID]horizontal.History
+	nodes      nodeHistory
+}
+
+// New returns a conductor. Beat is called after every tick, so that a loop that hangs is seen.
+func New(c *config.Autoscaler, parts Parts, beat func()) *Conductor {
+	return &Conductor{
+		config:    c,
+		reader:    parts.Reader,
+		metrics:   parts.Metrics,
+		writer:    parts.Writer,
+		telemetry: parts.Telemetry,
+		nodes:     parts.Nodes,
+		wake:      make(chan struct{}, 1),
+		beat:      beat,
+		history:   history{told: map[guard.Key]string{}},
+	}
+}
+
+// Wake asks for a tick soon, for a change that should not wait a whole period. It never blocks.
+func (c *Conductor) Wake() {
+	select {
+	case c.wake <- struct{}{}:
+	default: // a tick is already asked for
+	}
+}
+
+// Run ticks until the context ends. The first whole tick comes one sync period
+// after the start, as upstream's first evaluation does.
+func (c *Conductor) Run(ctx context.Context) {
+	whole := time.NewTicker(c.config.SyncPeriod.Duration)
+	defer whole.Stop()
+	// A nil channel blocks: no events are heard until the last tick has settled.
+	var settled <-chan time.Time
+	wake := (<-chan struct{})(c.wake)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-whole.C:
+			c.tick(ctx, true)
+		case <-wake:
+			c.tick(ctx, false)
+		case <-settled:
+			wake, settled = c.wake, nil
+			continue
+		}
+		wake, settled = nil, time.After(settle)
+		c.beat()
+	}
+}
+
+// tick decides once. A tick that is not whole leaves replicas alone.
+func (c *Conductor) tick(ctx context.Context, whole bool) {
+	start := c.now()
+	defer func() { c.telemetry.Ticked(whole, c.now().Sub(start)) }()
+
+	// 1 observe
+	vpas, known := c.reader.VPAs()
+	if !known {
+		klog.FromContext(ctx).Info("Waiting to learn whether there are VerticalPodAutoscalers")
+		return
+	}
+	hpas := c.reader.HPAs()
+
+	// 2 guard
+	refusals := c.guardTargets(hpas, vpas)
+	c.tell(ctx, hpas, vpas, refusals.Verdicts)
+
+	// 3 decide and write replicas
+	var decided []*replicas
+	if whole {
+		decided = c.decideReplicas(ctx, hpas, refusals.Verdicts, c.readUsage(ctx, hpas))
+		c.actReplicas(ctx, decided, refusals.Verdicts)
+	}
+
+	// 4 decide and write nodes, with the pods that 3 is about to bring
+	if c.nodes != nil {
+		c.decideNodes(ctx, decided)
+	}
+}
+
+func (c *Conductor) now() time.Time { return time.Now() }

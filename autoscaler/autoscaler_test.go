@@ -1,0 +1,131 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package autoscaler
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+type hpaList = []*autoscalingv2.HorizontalPodAutoscaler
+
+func TestAnHPAIsEvaluatedOncePerPeriodWhateverHappens(t *testing.T) {
+	perform(t, hpaList{webHPA("web", "web")}, nil, func(s *stage) {
+		s.set(func() { s.usage = 500 }) // on target
+		s.pass(14 * time.Second)
+		for range 50 {
+			s.conductor.Wake()
+			s.pass(0)
+		}
+		if s.reads != 0 {
+			t.Errorf("%d evaluations before the first period is over", s.reads)
+		}
+		s.pass(time.Minute)
+		if s.reads != 4 {
+			t.Errorf("%d evaluations in 74 s, want 4", s.reads)
+		}
+	})
+}
+
+func TestLoadScalesUp(t *testing.T) {
+	perform(t, hpaList{webHPA("web", "web")}, nil, func(s *stage) {
+		s.set(func() { s.usage = 1500 })
+		s.pass(16 * time.Second)
+		// Up to the larger of twice the replicas and four, as without behavior.
+		if diff := cmp.Diff([]string{"3→6"}, s.writes()); diff != "" {
+			t.Errorf("scales (-want +got):\n%s", diff)
+		}
+		hpa := s.hpa("web")
+		if hpa.Status.DesiredReplicas != 6 || hpa.Status.LastScaleTime == nil {
+			t.Errorf("status %+v, want 6 desired and a time of scale", hpa.Status)
+		}
+		if got := s.said("SuccessfulRescale"); len(got) != 1 {
+			t.Errorf("events %v, want one SuccessfulRescale", got)
+		}
+	})
+}
+
+func TestWithoutMetricsNothingIsScaledDown(t *testing.T) {
+	perform(t, hpaList{webHPA("web", "web"), webHPA("lost", "gone")}, nil, func(s *stage) {
+		s.set(func() { s.usage, s.down = 10, errDown })
+		s.pass(20 * time.Minute)
+		if got := s.writes(); len(got) != 0 {
+			t.Errorf("scaled %v without metrics", got)
+		}
+		active := condition(s.hpa("web"), autoscalingv2.ScalingActive)
+		if active.Status != corev1.ConditionFalse || active.Reason != "FailedGetResourceMetric" || !strings.Contains(active.Message, "no metrics here") {
+			t.Errorf("ScalingActive is %+v, want False with FailedGetResourceMetric and the API's words", active)
+		}
+		if able := condition(s.hpa("lost"), autoscalingv2.AbleToScale); able.Reason != "FailedGetScale" || !strings.Contains(able.Message, `deployments.apps "gone" not found`) {
+			t.Errorf("AbleToScale of a lost target is %+v", able)
+		}
+		s.set(func() { s.down = nil })
+		s.pass(6 * time.Minute)
+		if got := s.writes(); len(got) == 0 {
+			t.Error("not scaled down once the metrics were back and the window had passed")
+		}
+	})
+}
+
+func TestTheYoungerOfTwoMastersIsRefused(t *testing.T) {
+	old := webHPA("web", "web")
+	old.CreationTimestamp = metav1.NewTime(time.Date(1999, 12, 31, 0, 0, 0, 0, time.UTC))
+	perform(t, hpaList{old}, []runtime.Object{webVPA("web-vpa", false)}, func(s *stage) {
+		s.set(func() { s.usage = 1500 })
+		s.pass(16 * time.Second)
+		if diff := cmp.Diff([]string{"3→6"}, s.writes()); diff != "" {
+			t.Errorf("the older one acts; scales (-want +got):\n%s", diff)
+		}
+		if c := condition(s.hpa("web"), Conflicted); c.Reason != "HoldsTarget" || !strings.Contains(c.Message, "web-vpa") {
+			t.Errorf("the HPA's condition is %+v, want one that names the VPA", c)
+		}
+		vpa, err := s.vpa.AutoscalingV1().VerticalPodAutoscalers("prod").Get(t.Context(), "web-vpa", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(vpa.Status.Conditions) != 1 || vpa.Status.Conditions[0].Reason != "TargetHasHPA" {
+			t.Errorf("the VPA's conditions are %+v, want TargetHasHPA", vpa.Status.Conditions)
+		}
+		if got := s.said(`"web`); len(got) < 2 {
+			t.Errorf("events %v, want one on each side", got)
+		}
+
+		if err := s.vpa.AutoscalingV1().VerticalPodAutoscalers("prod").Delete(t.Context(), "web-vpa", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		s.pass(16 * time.Second)
+		if c := condition(s.hpa("web"), Conflicted); c.Type != "" {
+			t.Errorf("the conflict is over and its condition still there: %+v", c)
+		}
+	})
+}
+
+func TestARefusedHPAIsLeftAloneUntilTheOtherGoes(t *testing.T) {
+	young := webHPA("web", "web")
+	young.CreationTimestamp = metav1.NewTime(time.Date(2000, 1, 2, 0, 0, 0, 0, time.UTC))
+	perform(t, hpaList{young}, []runtime.Object{webVPA("web-vpa", true)}, func(s *stage) {
+		s.set(func() { s.usage = 1500 })
+		s.pass(5 * time.Minute)
+		if got := s.writes(); len(got) != 0 {
+			t.Errorf("a refused HPA scaled %v", got)
+		}
+		if c := condition(s.hpa("web"), autoscalingv2.ScalingActive); c.Status != corev1.ConditionFalse || !strings.Contains(c.Message, "web-vpa") {
+			t.Errorf("ScalingActive is %+v, want False and the VPA's name", c)
+		}
+		if err := s.vpa.AutoscalingV1().VerticalPodAutoscalers("prod").Delete(t.Context(), "web-vpa", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		s.pass(16 * time.Second)
+		if got := s.writes(); len(got) != 1 {
+			t.Errorf("scales %v after the VPA is gone, want one", got)
+		}
+	})
+}

@@ -1,0 +1,250 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package autoscaler
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+
+	"github.com/berth-dev/berth/autoscaler/actuate"
+	"github.com/berth-dev/berth/autoscaler/cloud"
+	"github.com/berth-dev/berth/autoscaler/config"
+	"github.com/berth-dev/berth/autoscaler/nodes"
+	"github.com/berth-dev/berth/plugins/statefulset"
+)
+
+// Simulate returns a simulation of the cluster as it is now. Its answers end
+// with the context.
+type Simulate func(ctx context.Context, nodes []*corev1.Node, pods []*corev1.Pod) (nodes.Simulator, error)
+
+// NodeParts are what node decisions work with.
+type NodeParts struct {
+	Provider cloud.Provider
+	Simulate Simulate
+}
+
+// nodeHistory is what one node decision leaves for the next.
+type nodeHistory struct {
+	engine nodes.History
+	// unhelped is what each pod without help was told last.
+	unhelped map[types.UID]string
+	blocked  string
+}
+
+// decideNodes finds places for the pods that wait and for those that the
+// decided replicas will bring, and has nodes added and removed.
+func (c *Conductor) decideNodes(ctx context.Context, decided []*replicas) {
+	simulating, cancel := context.WithTimeout(ctx, c.config.Nodes.SimulationTimeout.Duration)
+	defer cancel()
+	present, pods := c.reader.Nodes(), c.reader.Pods()
+	in, groups, err := c.observeNodes(simulating, present, pods)
+	if err != nil {
+		klog.FromContext(ctx).Error(err, "Nodes are left alone in this tick")
+		return
+	}
+	simulator, err := c.nodes.Simulate(simulating, present, pods)
+	if err != nil {
+		klog.FromContext(ctx).Error(err, "Nodes are left alone in this tick")
+		return
+	}
+	c.actNodes(ctx, in, groups, nodes.Decide(in, simulator))
+}
+
+// observeNodes turns what the provider and the informers say into the engine's input.
+func (c *Conductor) observeNodes(ctx context.Context, present []*corev1.Node, pods []*corev1.Pod) (nodes.Input, map[string]cloud.NodeGroup, error) {
+	n := c.config.Nodes
+	in := nodes.Input{Now: c.now(), Config: nodes.Defaults(), History: c.history.nodes.engine, Volumes: c.volumes()}
+	in.Config.UnneededTime = n.UnneededTime.Duration
+	in.Config.DelayAfterAdd = n.DelayAfterAdd.Duration
+	in.Config.MaxNodeProvisionTime = n.MaxNodeProvisionTime.Duration
+
+	if err := c.nodes.Provider.Refresh(ctx); err != nil {
+		return in, nil, fmt.Errorf("refreshing node groups: %w", err)
+	}
+	listed, err := c.nodes.Provider.Groups(ctx)
+	if err != nil {
+		return in, nil, fmt.Errorf("listing node groups: %w", err)
+	}
+	groups := make(map[string]cloud.NodeGroup, len(listed))
+	for _, group := range listed {
+		// One group that does not answer is left alone; the others go on.
+		observed, err := observeGroup(ctx, group)
+		if err != nil {
+			klog.FromContext(ctx).Error(err, "Reading a node group: it is left alone", "group", group.Name())
+			continue
+		}
+		groups[group.Name()] = group
+		in.Groups = append(in.Groups, observed)
+	}
+
+	onNode := map[string][]*corev1.Pod{}
+	for _, pod := range pods {
+		if pod.Spec.NodeName != "" {
+			onNode[pod.Spec.NodeName] = append(onNode[pod.Spec.NodeName], pod)
+		}
+	}
+	for _, node := range present {
+		group, _ := c.nodes.Provider.GroupOf(node)
+		if groups[group] == nil {
+			group = ""
+		}
+		in.Nodes = append(in.Nodes, nodes.Node{Object: node, Group: group, Pods: onNode[node.Name]})
+	}
+	in.Pending = c.reader.UnscheduledPods()
+	return in, groups, nil
+}
+
+func observeGroup(ctx context.Context, group cloud.NodeGroup) (nodes.Group, error) {
+	low, high := group.Limits()
+	size, err := group.TargetSize(ctx)
+	if err != nil {
+		return nodes.Group{}, fmt.Errorf("target size: %w", err)
+	}
+	template, err := group.Template(ctx)
+	if err != nil {
+		return nodes.Group{}, fmt.Errorf("template: %w", err)
+	}
+	return nodes.Group{Name: group.Name(), Min: low, Max: high, Target: size, Template: template}, nil
+}
+
+// volumes are the bound volumes of wanted slots, for a zone that holds one must keep a node.
+func (c *Conductor) volumes() []nodes.Volume {
+	var volumes []nodes.Volume
+	for _, set := range c.reader.StatefulSets() {
+		key := statefulset.SetKey{Namespace: set.Namespace, Name: set.Name}
+		templates := statefulset.Templates(set)
+		if len(templates) == 0 {
+			continue
+		}
+		for _, ordinal := range wanted(set) {
+			slot := statefulset.Slot{Set: key, Ordinal: ordinal}
+			for _, template := range templates {
+				claim := c.reader.Claim(set.Namespace, statefulset.ClaimName(template, slot))
+				if claim == nil || claim.Spec.VolumeName == "" {
+					continue
+				}
+				volume := c.reader.Volume(claim.Spec.VolumeName)
+				if volume == nil || volume.Spec.NodeAffinity == nil {
+					continue
+				}
+				volumes = append(volumes, nodes.Volume{Slot: set.Namespace + "/" + slot.PodName(), Affinity: volume.Spec.NodeAffinity.Required})
+			}
+		}
+	}
+	return volumes
+}
+
+// wanted are the ordinals that a set asks for.
+func wanted(set *appsv1.StatefulSet) []int {
+	start, replicas := 0, 1
+	if set.Spec.Ordinals != nil {
+		start = int(set.Spec.Ordinals.Start)
+	}
+	if set.Spec.Replicas != nil {
+		replicas = int(*set.Spec.Replicas)
+	}
+	ordinals := make([]int, replicas)
+	for i := range ordinals {
+		ordinals[i] = start + i
+	}
+	return ordinals
+}
+
+// actNodes asks the provider for nodes, removes nodes, and says why.
+func (c *Conductor) actNodes(ctx context.Context, in nodes.Input, groups map[string]cloud.NodeGroup, d nodes.Decision) {
+	logger := klog.FromContext(ctx)
+	c.history.nodes.engine = d.History
+	if d.Blocked != "" && d.Blocked != c.history.nodes.blocked {
+		logger.Info("Node decisions are stopped", "reason", d.Blocked)
+	}
+	c.history.nodes.blocked = d.Blocked
+	if d.Incomplete != "" {
+		logger.Info("The simulation did not answer for every pod", "reason", d.Incomplete)
+	}
+	pending := byName(in.Pending)
+	observing := c.config.Nodes.Mode == config.Observe
+	for _, add := range d.Adds {
+		logger.V(2).Info("Nodes added", "group", add.Group, "count", add.Count, "target", add.Target, "reason", add.Reason, "observing", observing)
+		if observing {
+			continue
+		}
+		err := groups[add.Group].Increase(ctx, add.Count)
+		c.telemetry.NodesAdded(add.Group, add.Count, err)
+		if err != nil {
+			logger.Error(err, "Adding nodes", "group", add.Group, "count", add.Count)
+			c.history.nodes.engine = c.history.nodes.engine.Failed(add.Group, err.Error(), in.Now, in.Config)
+			continue
+		}
+		c.tellHelped(pending, add)
+	}
+	for _, removal := range d.Removals {
+		logger.V(2).Info("Node removed", "node", removal.Node, "group", removal.Group, "reason", removal.Reason, "observing", observing)
+		if !observing {
+			c.remove(ctx, in, groups, removal)
+		}
+	}
+	c.tellUnhelped(ctx, pending, d.Unhelped)
+}
+
+func (c *Conductor) remove(ctx context.Context, in nodes.Input, groups map[string]cloud.NodeGroup, removal nodes.Removal) {
+	i := slices.IndexFunc(in.Nodes, func(n nodes.Node) bool { return n.Object.UID == removal.UID })
+	if i < 0 {
+		return
+	}
+	node := in.Nodes[i].Object
+	c.writer.Event(node, actuate.Event{Type: corev1.EventTypeNormal, Reason: "ScaleDown", Message: removal.Reason})
+	err := groups[removal.Group].Delete(ctx, node)
+	c.telemetry.NodeRemoved(removal.Group, err)
+	if err != nil {
+		klog.FromContext(ctx).Error(err, "Removing a node", "node", removal.Node, "group", removal.Group)
+	}
+}
+
+// byName finds the pods that a decision names.
+func byName(pods []*corev1.Pod) map[types.NamespacedName]*corev1.Pod {
+	named := make(map[types.NamespacedName]*corev1.Pod, len(pods))
+	for _, pod := range pods {
+		named[types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}] = pod
+	}
+	return named
+}
+
+// tellHelped says on each waiting pod which nodes were asked for on its account.
+func (c *Conductor) tellHelped(pending map[types.NamespacedName]*corev1.Pod, add nodes.Add) {
+	message := fmt.Sprintf("node group %s grows by %d to %d: %s", add.Group, add.Count, add.Target, add.Reason)
+	for _, name := range add.Pods {
+		if pod := pending[name]; pod != nil {
+			c.writer.Event(pod, actuate.Event{Type: corev1.EventTypeNormal, Reason: "TriggeredScaleUp", Message: message})
+		}
+	}
+}
+
+// tellUnhelped says once per reason, on each waiting pod, why no node group can help it.
+func (c *Conductor) tellUnhelped(ctx context.Context, pending map[types.NamespacedName]*corev1.Pod, unhelped []nodes.Unhelped) {
+	c.telemetry.Unhelped(len(unhelped))
+	told := make(map[types.UID]string, len(unhelped))
+	for _, u := range unhelped {
+		reason := "no node group can help: " + strings.Join(u.Groups, "; ")
+		if len(u.Groups) == 0 {
+			reason = "there is no node group"
+		}
+		pod := pending[u.Pod]
+		if u.Forecast || pod == nil {
+			klog.FromContext(ctx).V(2).Info("A pod that is about to come will find no node", "pod", u.Pod, "reason", reason)
+			continue
+		}
+		told[pod.UID] = reason
+		if c.history.nodes.unhelped[pod.UID] != reason {
+			c.writer.Event(pod, actuate.Event{Type: corev1.EventTypeNormal, Reason: "NotTriggerScaleUp", Message: reason})
+		}
+	}
+	c.history.nodes.unhelped = told
+}

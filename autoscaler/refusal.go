@@ -1,0 +1,161 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package autoscaler
+
+import (
+	"slices"
+
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/sets"
+	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
+
+	"github.com/berth-dev/berth/autoscaler/guard"
+)
+
+// optOutLabel on a namespace lets an HPA and a VPA share a target there.
+const optOutLabel = "berth.dev/allow-hpa-with-vpa"
+
+// Conflicted is the condition of an autoscaler that meets another one on its target.
+const Conflicted = "Conflicted"
+
+// guardTargets settles who may act on which target.
+func (c *Conductor) guardTargets(hpas []*autoscalingv2.HorizontalPodAutoscaler, vpas []*vpav1.VerticalPodAutoscaler) guard.Decision {
+	in := guard.Input{
+		Options: guard.Options{
+			AllowRecommendOnly: c.config.Guard.AllowRecommendOnly,
+			OptedOut:           sets.New[string](),
+			Recommender:        c.config.Vertical.RecommenderName,
+		},
+		History: c.history.guard,
+	}
+	for _, namespace := range c.reader.Namespaces(labels.SelectorFromSet(labels.Set{optOutLabel: "true"})) {
+		in.Options.OptedOut.Insert(namespace.Name)
+	}
+	for _, hpa := range hpas {
+		in.Autoscalers = append(in.Autoscalers, c.guardedHPA(hpa))
+	}
+	for _, vpa := range vpas {
+		if vpa.Spec.TargetRef != nil {
+			in.Autoscalers = append(in.Autoscalers, c.guardedVPA(vpa))
+		}
+	}
+	decision := guard.Decide(in)
+	c.history.guard = decision.History
+	return decision
+}
+
+func (c *Conductor) guardedHPA(hpa *autoscalingv2.HorizontalPodAutoscaler) guard.Autoscaler {
+	a := guard.Autoscaler{
+		Key:     hpaKey(hpa),
+		UID:     hpa.UID,
+		Created: hpa.CreationTimestamp.Time,
+		Target:  target(hpa.Spec.ScaleTargetRef),
+		Owner:   c.owner(hpa.Namespace, hpa.Spec.ScaleTargetRef),
+		Acting:  hpa.Status.LastScaleTime != nil,
+	}
+	for _, condition := range hpa.Status.Conditions {
+		switch condition.Type {
+		case autoscalingv2.ScalingActive:
+			a.Acting = a.Acting || condition.Status == corev1.ConditionTrue
+		case Conflicted:
+			a.Recorded = guard.StandingOf(guard.Reason(condition.Reason))
+		}
+	}
+	return a
+}
+
+func (c *Conductor) guardedVPA(vpa *vpav1.VerticalPodAutoscaler) guard.Autoscaler {
+	ref := autoscalingv2.CrossVersionObjectReference(*vpa.Spec.TargetRef)
+	a := guard.Autoscaler{
+		Key:           vpaKey(vpa),
+		UID:           vpa.UID,
+		Created:       vpa.CreationTimestamp.Time,
+		Target:        target(ref),
+		Owner:         c.owner(vpa.Namespace, ref),
+		RecommendOnly: vpa.Spec.UpdatePolicy != nil && vpa.Spec.UpdatePolicy.UpdateMode != nil && *vpa.Spec.UpdatePolicy.UpdateMode == vpav1.UpdateModeOff,
+		Recommender:   recommender(vpa),
+		Acting:        vpa.Status.Recommendation != nil,
+	}
+	for _, condition := range vpa.Status.Conditions {
+		if condition.Type == Conflicted {
+			a.Recorded = guard.StandingOf(guard.Reason(condition.Reason))
+		}
+	}
+	return a
+}
+
+// owner is the top owner of a target, empty where the target is its own.
+func (c *Conductor) owner(namespace string, ref autoscalingv2.CrossVersionObjectReference) guard.Target {
+	if top := c.reader.TopOwner(namespace, ref); top != ref {
+		return target(top)
+	}
+	return guard.Target{}
+}
+
+func target(ref autoscalingv2.CrossVersionObjectReference) guard.Target {
+	return guard.Target{APIVersion: ref.APIVersion, Kind: ref.Kind, Name: ref.Name}
+}
+
+func recommender(vpa *vpav1.VerticalPodAutoscaler) string {
+	if len(vpa.Spec.Recommenders) == 0 {
+		return ""
+	}
+	return vpa.Spec.Recommenders[0].Name
+}
+
+func hpaKey(hpa *autoscalingv2.HorizontalPodAutoscaler) guard.Key {
+	return guard.Key{Kind: guard.HPA, Namespace: hpa.Namespace, Name: hpa.Name}
+}
+
+func vpaKey(vpa *vpav1.VerticalPodAutoscaler) guard.Key {
+	return guard.Key{Kind: guard.VPA, Namespace: vpa.Namespace, Name: vpa.Name}
+}
+
+// markHPA returns the conditions of an HPA with what the guard says of it.
+func (c *Conductor) markHPA(conditions []autoscalingv2.HorizontalPodAutoscalerCondition, verdict guard.Verdict) []autoscalingv2.HorizontalPodAutoscalerCondition {
+	type condition = autoscalingv2.HorizontalPodAutoscalerCondition
+	return mark(conditions, verdict,
+		func(c condition) bool { return c.Type == Conflicted },
+		func(old *condition) condition {
+			since := metav1.NewTime(c.now())
+			if old != nil {
+				since = old.LastTransitionTime
+			}
+			return condition{Type: Conflicted, Status: corev1.ConditionTrue, LastTransitionTime: since, Reason: string(verdict.Reason), Message: verdict.Message}
+		})
+}
+
+// markVPA returns the conditions of a VPA with what the guard says of it.
+func (c *Conductor) markVPA(conditions []vpav1.VerticalPodAutoscalerCondition, verdict guard.Verdict) []vpav1.VerticalPodAutoscalerCondition {
+	type condition = vpav1.VerticalPodAutoscalerCondition
+	return mark(conditions, verdict,
+		func(c condition) bool { return c.Type == Conflicted },
+		func(old *condition) condition {
+			since := metav1.NewTime(c.now())
+			if old != nil {
+				since = old.LastTransitionTime
+			}
+			return condition{Type: Conflicted, Status: corev1.ConditionTrue, LastTransitionTime: since, Reason: string(verdict.Reason), Message: verdict.Message}
+		})
+}
+
+// mark sets or removes the one condition that is the guard's, in a copy.
+func mark[C any](conditions []C, verdict guard.Verdict, isMark func(C) bool, renew func(old *C) C) []C {
+	i := slices.IndexFunc(conditions, isMark)
+	switch {
+	case verdict.Reason == guard.NoConflict && i < 0:
+		return conditions
+	case verdict.Reason == guard.NoConflict:
+		return slices.Delete(slices.Clone(conditions), i, i+1)
+	case i < 0:
+		return append(slices.Clone(conditions), renew(nil))
+	default:
+		conditions = slices.Clone(conditions)
+		conditions[i] = renew(&conditions[i])
+		return conditions
+	}
+}

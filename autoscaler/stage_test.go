@@ -1,0 +1,260 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package autoscaler
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
+	vpafake "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/client/clientset/versioned/fake"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes/fake"
+	scalefake "k8s.io/client-go/scale/fake"
+	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/client-go/tools/record"
+	componentmetrics "k8s.io/component-base/metrics"
+	metricsv1beta1 "k8s.io/metrics/pkg/apis/metrics/v1beta1"
+	"k8s.io/utils/ptr"
+
+	"github.com/berth-dev/berth/autoscaler/actuate"
+	"github.com/berth-dev/berth/autoscaler/config"
+	"github.com/berth-dev/berth/autoscaler/metrics"
+	"github.com/berth-dev/berth/autoscaler/observe"
+)
+
+// stage is a cluster in memory with the Deployment web, its HPA, and a conductor at work.
+type stage struct {
+	t      *testing.T
+	kube   *fake.Clientset
+	vpa    *vpafake.Clientset
+	events *record.FakeRecorder
+
+	conductor *Conductor
+
+	mu       sync.Mutex
+	replicas int32
+	usage    int64 // milli-cpu per pod
+	down     error // what the metrics API answers
+	reads    int
+	scaled   []string
+}
+
+// perform runs play in virtual time, once the conductor's caches are filled.
+func perform(t *testing.T, hpas []*autoscalingv2.HorizontalPodAutoscaler, vpas []runtime.Object, play func(*stage)) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		s := &stage{t: t, replicas: 3, usage: 500, events: record.NewFakeRecorder(1000)}
+		objects := []runtime.Object{&appsv1.Deployment{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: "web"},
+			Spec:       appsv1.DeploymentSpec{Replicas: ptr.To(s.replicas), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}},
+			Status:     appsv1.DeploymentStatus{Replicas: s.replicas},
+		}}
+		for i := range s.replicas {
+			objects = append(objects, webPod(i))
+		}
+		for _, hpa := range hpas {
+			objects = append(objects, hpa)
+		}
+		s.kube = fake.NewClientset(objects...)
+		s.vpa = vpafake.NewSimpleClientset(vpas...)
+
+		c, err := config.Parse([]byte("apiVersion: config.berth.dev/v1alpha1\nkind: AutoscalerConfiguration\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		factory := informers.NewSharedInformerFactory(s.kube, 0)
+		watched := observe.NewVPAs(vpaServed{}, s.vpa, func() { s.conductor.Wake() })
+		reader, err := observe.New(factory, watched, s.scales(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.conductor = New(c, Parts{
+			Reader:    reader,
+			Metrics:   metrics.NewReader(s, c.MetricsTimeout.Duration),
+			Writer:    actuate.New(s.kube.AutoscalingV2(), s.vpa.AutoscalingV1(), s.scales(), s.events),
+			Telemetry: actuate.NewTelemetry(componentmetrics.NewKubeRegistry()),
+		}, func() {})
+		factory.Start(ctx.Done())
+		factory.WaitForCacheSync(ctx.Done())
+		go watched.Run(ctx)
+		go s.conductor.Run(ctx)
+		synctest.Wait()
+		play(s)
+		cancel()
+		factory.Shutdown()
+		synctest.Wait()
+	})
+}
+
+// List is the metrics API: every pod uses as much as the story says.
+func (s *stage) List(context.Context, metav1.ListOptions) (*metricsv1beta1.PodMetricsList, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reads++
+	if s.down != nil {
+		return nil, s.down
+	}
+	list := &metricsv1beta1.PodMetricsList{}
+	for i := range s.replicas {
+		list.Items = append(list.Items, metricsv1beta1.PodMetrics{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: webPod(i).Name},
+			Timestamp:  metav1.Now(), Window: metav1.Duration{Duration: 30 * time.Second},
+			Containers: []metricsv1beta1.ContainerMetrics{{Name: "c", Usage: corev1.ResourceList{corev1.ResourceCPU: *resource.NewMilliQuantity(s.usage, resource.DecimalSI)}}},
+		})
+	}
+	return list, nil
+}
+
+// scales is the scale subresource of web; its controller follows at once.
+func (s *stage) scales() *scalefake.FakeScaleClient {
+	client := &scalefake.FakeScaleClient{}
+	client.AddReactor("get", "deployments", func(clienttesting.Action) (bool, runtime.Object, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return true, &autoscalingv1.Scale{ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: "web"}, Spec: autoscalingv1.ScaleSpec{Replicas: s.replicas}}, nil
+	})
+	client.AddReactor("update", "deployments", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		scale := action.(clienttesting.UpdateAction).GetObject().(*autoscalingv1.Scale)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.scaled = append(s.scaled, fmt.Sprintf("%d→%d", s.replicas, scale.Spec.Replicas))
+		deployments := s.kube.AppsV1().Deployments("prod")
+		web, err := deployments.Get(s.t.Context(), "web", metav1.GetOptions{})
+		if err != nil {
+			return true, nil, err
+		}
+		web.Spec.Replicas, web.Status.Replicas = &scale.Spec.Replicas, scale.Spec.Replicas
+		if _, err := deployments.Update(s.t.Context(), web, metav1.UpdateOptions{}); err != nil {
+			return true, nil, err
+		}
+		pods := s.kube.CoreV1().Pods("prod")
+		for i := s.replicas; i < scale.Spec.Replicas; i++ {
+			if _, err := pods.Create(s.t.Context(), webPod(i), metav1.CreateOptions{}); err != nil {
+				return true, nil, err
+			}
+		}
+		for i := scale.Spec.Replicas; i < s.replicas; i++ {
+			if err := pods.Delete(s.t.Context(), webPod(i).Name, metav1.DeleteOptions{}); err != nil {
+				return true, nil, err
+			}
+		}
+		s.replicas = scale.Spec.Replicas
+		return true, scale, nil
+	})
+	return client
+}
+
+// load sets the cpu that all pods use together, as if the traffic was spread over them.
+func (s *stage) set(change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change()
+}
+
+// pass lets time go by until everything is idle again.
+func (s *stage) pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func (s *stage) writes() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.scaled
+}
+
+func (s *stage) hpa(name string) *autoscalingv2.HorizontalPodAutoscaler {
+	s.t.Helper()
+	hpa, err := s.kube.AutoscalingV2().HorizontalPodAutoscalers("prod").Get(s.t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return hpa
+}
+
+// said returns the events so far that contain a text.
+func (s *stage) said(text string) (events []string) {
+	for {
+		select {
+		case event := <-s.events.Events:
+			if strings.Contains(event, text) {
+				events = append(events, event)
+			}
+		default:
+			return events
+		}
+	}
+}
+
+func webPod(i int32) *corev1.Pod {
+	hourAgo := metav1.NewTime(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).Add(-time.Hour))
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: fmt.Sprintf("web-%d", i), Labels: map[string]string{"app": "web"}},
+		Spec: corev1.PodSpec{NodeName: "n1", Containers: []corev1.Container{{Name: "c", Resources: corev1.ResourceRequirements{
+			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1")}}}}},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &hourAgo,
+			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: hourAgo}}},
+	}
+}
+
+func webHPA(name, targetName string) *autoscalingv2.HorizontalPodAutoscaler {
+	return &autoscalingv2.HorizontalPodAutoscaler{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: name, UID: types.UID(name)},
+		Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
+			ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: targetName},
+			MinReplicas:    ptr.To[int32](1), MaxReplicas: 20,
+			Metrics: []autoscalingv2.MetricSpec{{Type: autoscalingv2.ResourceMetricSourceType, Resource: &autoscalingv2.ResourceMetricSource{
+				Name: corev1.ResourceCPU, Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: ptr.To[int32](50)}}}},
+		},
+	}
+}
+
+func webVPA(name string, acting bool) *vpav1.VerticalPodAutoscaler {
+	vpa := &vpav1.VerticalPodAutoscaler{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: name, UID: types.UID("vpa-" + name), CreationTimestamp: metav1.Now()},
+		Spec: vpav1.VerticalPodAutoscalerSpec{
+			TargetRef:    &autoscalingv1.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "web"},
+			Recommenders: []*vpav1.VerticalPodAutoscalerRecommenderSelector{{Name: "berth"}},
+		},
+	}
+	if acting {
+		vpa.Status.Recommendation = &vpav1.RecommendedPodResources{}
+	}
+	return vpa
+}
+
+type vpaServed struct {
+	discovery.ServerResourcesInterface
+}
+
+func (vpaServed) ServerResourcesForGroupVersion(gv string) (*metav1.APIResourceList, error) {
+	return &metav1.APIResourceList{GroupVersion: gv}, nil
+}
+
+func condition(hpa *autoscalingv2.HorizontalPodAutoscaler, kind autoscalingv2.HorizontalPodAutoscalerConditionType) autoscalingv2.HorizontalPodAutoscalerCondition {
+	for _, c := range hpa.Status.Conditions {
+		if c.Type == kind {
+			return c
+		}
+	}
+	return autoscalingv2.HorizontalPodAutoscalerCondition{}
+}
+
+var errDown = apierrors.NewServiceUnavailable("no metrics here")
