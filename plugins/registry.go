@@ -11,6 +11,12 @@
 package plugins
 
 import (
+	"context"
+
+	"github.com/berth-dev/berth/plugins/ordinalplacement"
+	"github.com/berth-dev/berth/plugins/volumeaffinity"
+	apiruntime "k8s.io/apimachinery/pkg/runtime"
+	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework/runtime"
 	_ "sigs.k8s.io/scheduler-plugins/apis/config/scheme" // args of scheduler-plugins in the configuration's scheme
 	"sigs.k8s.io/scheduler-plugins/pkg/coscheduling"
@@ -29,6 +35,15 @@ import (
 // scheduler-plugins are absent: they do not build on Kubernetes 1.36.
 func Registry(shared *Shared) runtime.Registry {
 	return runtime.Registry{
+		ordinalplacement.Name: func(ctx context.Context, args apiruntime.Object, handle fwk.Handle) (fwk.Plugin, error) {
+			slots, err := shared.forHandle(ctx, handle)
+			if err != nil {
+				return nil, err
+			}
+			return ordinalplacement.New(ctx, args, handle, slots)
+		},
+		volumeaffinity.Name: volumeaffinity.New,
+
 		coscheduling.Name:               coscheduling.New,
 		loadvariationriskbalancing.Name: loadvariationriskbalancing.New,
 		lowriskovercommitment.Name:      lowriskovercommitment.New,
