@@ -1,0 +1,56 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package lifecycle
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+)
+
+// lock keeps other clusters of this machine, of other checkouts too, from
+// choosing ports until unlock: a port is only taken once its component listens.
+func lock() (unlock func(), err error) {
+	path := filepath.Join(os.TempDir(), fmt.Sprintf("berth-cluster-%d.lock", os.Getuid()))
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
+		file.Close()
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return func() { file.Close() }, nil
+}
+
+// Ports of components are chosen below those of kwokctl (from 32767 downwards) and
+// below those that the kernel hands out to clients.
+const (
+	firstPort = 12000
+	lastPort  = 19999
+)
+
+// freePorts returns n ports that nobody listens on. It begins anywhere, so that
+// a component that is down for a moment rarely finds its port gone.
+func freePorts(n int) ([]int, error) {
+	var ports []int
+	const count = lastPort - firstPort + 1
+	begin := rand.IntN(count)
+	for i := range count {
+		port := firstPort + (begin+i)%count
+		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err != nil {
+			continue
+		}
+		listener.Close()
+		if ports = append(ports, port); len(ports) == n {
+			return ports, nil
+		}
+	}
+	return nil, fmt.Errorf("no %d free ports between %d and %d", n, firstPort, lastPort)
+}

@@ -1,0 +1,268 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+	kwokconfig "sigs.k8s.io/kwok/pkg/apis/config/v1alpha1"
+
+	"github.com/berth-dev/berth/test/cluster/layout"
+)
+
+// Request is a cluster that is to be.
+type Request struct {
+	layout.Options
+	// Apply are manifests for it, files or kustomize folders. One that does not
+	// exist is told and left out.
+	Apply []string
+	// SchedulerConfig and AutoscalerConfig are configuration files of the Berth
+	// components; an empty one, or one that does not exist, means the embedded one.
+	SchedulerConfig, AutoscalerConfig string
+}
+
+// up is one cluster on its way.
+type up struct {
+	Request
+	home   Home
+	place  layout.Place
+	say    Say
+	client kubernetes.Interface
+
+	metricsPort, schedulerPort, autoscalerPort int
+}
+
+// Say tells a person what goes on.
+type Say func(format string, args ...any)
+
+// Up makes a cluster and returns when its nodes are ready and its components serve.
+func Up(ctx context.Context, home Home, request Request, say Say) error {
+	u := &up{Request: request, home: home, place: home.Place(request.Name), say: say}
+	if err := u.check(); err != nil {
+		return err
+	}
+	unlock, err := lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	for _, step := range []struct {
+		what string
+		do   func(context.Context) error
+	}{
+		{"control plane", u.controlPlane},
+		{"manifests", u.manifests},
+		{"nodes", u.nodes},
+		{"metrics and storage", u.services},
+		{"Berth", u.berth},
+	} {
+		if err := step.do(ctx); err != nil {
+			return fmt.Errorf("%s: %w", step.what, err)
+		}
+	}
+	return nil
+}
+
+// check refuses what cannot work before anything is made.
+func (u *up) check() error {
+	if err := u.Validate(); err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(u.place.Dir, stateFile)); err == nil {
+		return fmt.Errorf("cluster %s exists in %s: take it down first (berth-cluster down --name %s)", u.Name, u.place.Dir, u.Name)
+	}
+	programs := []string{u.home.ClusterBin + "/kwokctl", u.home.ClusterBin + "/berth-kube"}
+	if u.Berth {
+		programs = append(programs, u.home.BerthBin+"/"+layout.BerthScheduler, u.home.BerthBin+"/"+layout.BerthAutoscaler)
+	}
+	for _, program := range programs {
+		if _, err := os.Stat(program); err != nil {
+			return fmt.Errorf("%s is not built: make build cluster-build (%w)", filepath.Base(program), err)
+		}
+	}
+	return nil
+}
+
+// controlPlane has kwokctl make and start everything up to the API.
+func (u *up) controlPlane(ctx context.Context) error {
+	u.say("starting the control plane")
+	config, err := layout.ControlPlane(u.Options, u.place)
+	if err != nil {
+		return err
+	}
+	written := layout.OwnFiles(u.place)
+	file := filepath.Join(u.place.Dir, "berth", "kwokctl.yaml")
+	written[file] = config
+	for name, data := range written {
+		if err := write(name, data); err != nil {
+			return err
+		}
+	}
+	if err := u.create(ctx, file); err != nil {
+		return err
+	}
+	rest, err := clientcmd.BuildConfigFromFlags("", u.place.Kubeconfig())
+	if err != nil {
+		return err
+	}
+	rest.QPS = -1 // a thousand nodes are made in one go
+	u.client, err = kubernetes.NewForConfig(rest)
+	return err
+}
+
+// create runs kwokctl until the API is served. kwokctl is patient with a
+// component that has ended; a person who waits is not.
+func (u *up) create(ctx context.Context, config string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		done <- u.home.kwokctl(ctx, "create", "cluster", "--name", u.Name, "--config", config, "--kubeconfig", "")
+	}()
+	tick := time.NewTicker(tellEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-tick.C:
+			u.say("waiting for the API server")
+		}
+		for _, name := range []string{"etcd", "kube-apiserver"} {
+			if c, err := find(u.place, name); err == nil && hasEnded(c) {
+				cancel()
+				<-done
+				return fmt.Errorf("%s has ended; the end of %s:\n%s", name, LogFile(c), tail(LogFile(c)))
+			}
+		}
+	}
+}
+
+// services starts what needs nodes to work on.
+func (u *up) services(ctx context.Context) error {
+	return errors.Join(
+		u.add(layout.MetricsServerComponent(u.place, u.metricsPort)),
+	)
+}
+
+// berth starts the Berth components, once what they are allowed to do is known
+// to the API server, and waits until they serve.
+func (u *up) berth(ctx context.Context) error {
+	if !u.Berth {
+		return nil
+	}
+	u.say("starting Berth")
+	admin, err := clientcmd.LoadFromFile(u.place.Kubeconfig())
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{layout.BerthScheduler, layout.BerthAutoscaler} {
+		config, err := clientcmd.Write(*layout.Impersonating(admin, layout.BerthNamespace, name))
+		if err != nil {
+			return err
+		}
+		if err := write(u.place.KubeconfigOf(name), config); err != nil {
+			return err
+		}
+	}
+	scheduler, err := readOptional(u.SchedulerConfig)
+	if err != nil {
+		return err
+	}
+	if scheduler, err = layout.SchedulerConfig(scheduler, u.place); err != nil {
+		return err
+	}
+	autoscaler, err := readOptional(u.AutoscalerConfig)
+	if err != nil {
+		return err
+	}
+	if autoscaler, err = layout.AutoscalerConfig(autoscaler, u.Options, u.place, u.autoscalerPort); err != nil {
+		return err
+	}
+	return errors.Join(
+		write(u.place.ConfigOf(layout.BerthScheduler), scheduler),
+		write(u.place.ConfigOf(layout.BerthAutoscaler), autoscaler),
+		u.add(layout.BerthSchedulerComponent(u.place, u.schedulerPort)),
+		u.add(layout.BerthAutoscalerComponent(u.place)),
+		u.serves(ctx, layout.BerthScheduler, fmt.Sprintf("https://127.0.0.1:%d/healthz", u.schedulerPort)),
+		u.serves(ctx, layout.BerthAutoscaler, fmt.Sprintf("http://127.0.0.1:%d/healthz", u.autoscalerPort)),
+	)
+}
+
+// add records a component and starts it.
+func (u *up) add(c kwokconfig.Component) error {
+	if err := record(u.place, c); err != nil {
+		return err
+	}
+	return start(c)
+}
+
+// Down ends every process of the cluster and removes its folder. A cluster
+// that does not exist is down already.
+func Down(ctx context.Context, home Home, name string) error {
+	p := home.Place(name)
+	components, err := Components(p)
+	if errors.Is(err, ErrNotFound) {
+		// What an interrupted start leaves behind is a folder at most.
+		return os.RemoveAll(p.Dir)
+	}
+	if err != nil {
+		return err
+	}
+	running := map[int]kwokconfig.Component{}
+	for _, c := range components {
+		if pid := PID(c); pid != 0 {
+			running[pid] = c
+		}
+	}
+	if err := home.kwokctl(ctx, "delete", "cluster", "--name", name, "--kubeconfig", p.Kubeconfig()); err != nil {
+		return err
+	}
+	// kwokctl kills and does not wait.
+	for pid, c := range running {
+		if err := gone(ctx, pid, c); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(p.Dir)
+}
+
+// kwokctl runs the program of that name and returns what it said when it fails.
+func (h Home) kwokctl(ctx context.Context, args ...string) error {
+	cmd := exec.CommandContext(ctx, h.ClusterBin+"/kwokctl", args...)
+	cmd.Env = append(os.Environ(), "KWOK_WORKDIR="+h.workdir())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("kwokctl %s: %w\n%s", strings.Join(args[:2], " "), err, out)
+	}
+	return nil
+}
+
+// readOptional returns nil for a file that is not there.
+func readOptional(name string) ([]byte, error) {
+	if name == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return data, err
+}
+
+func write(name string, data []byte) error {
+	if err := os.MkdirAll(filepath.Dir(name), 0o750); err != nil {
+		return err
+	}
+	return os.WriteFile(name, data, 0o600)
+}
