@@ -89,7 +89,7 @@ func perform(t *testing.T, hpas []*autoscalingv2.HorizontalPodAutoscaler, vpas [
 			Reader:    reader,
 			Metrics:   metrics.NewReader(s, c.MetricsTimeout.Duration),
 			Writer:    actuate.New(s.kube.AutoscalingV2(), s.vpa.AutoscalingV1(), s.scales(), s.events),
-			Telemetry: actuate.NewTelemetry(componentmetrics.NewKubeRegistry()),
+			Telemetry: actuate.NewTelemetry(componentmetrics.NewKubeRegistry().MustRegister),
 		}, func() {})
 		factory.Start(ctx.Done())
 		factory.WaitForCacheSync(ctx.Done())

@@ -22,8 +22,8 @@ type Telemetry struct {
 	unhelpedPods    *metrics.Gauge
 }
 
-// NewTelemetry registers the metrics of the loop.
-func NewTelemetry(registry metrics.KubeRegistry) *Telemetry {
+// NewTelemetry makes the metrics of the loop and registers them, all in one call.
+func NewTelemetry(register func(...metrics.Registerable)) *Telemetry {
 	t := &Telemetry{
 		tickDuration: metrics.NewHistogramVec(&metrics.HistogramOpts{
 			Subsystem: subsystem, Name: "tick_duration_seconds", StabilityLevel: metrics.ALPHA,
@@ -52,7 +52,7 @@ func NewTelemetry(registry metrics.KubeRegistry) *Telemetry {
 			Help: "Pods that no present node and no node group can take.",
 		}),
 	}
-	registry.MustRegister(t.tickDuration, t.metricsDuration, t.rescales, t.refusals, t.nodeChanges, t.unhelpedPods)
+	register(t.tickDuration, t.metricsDuration, t.rescales, t.refusals, t.nodeChanges, t.unhelpedPods)
 	return t
 }
 

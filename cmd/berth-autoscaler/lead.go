@@ -1,0 +1,80 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/informers"
+	typedcore "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/component-base/metrics/legacyregistry"
+	"k8s.io/klog/v2"
+
+	"github.com/berth-dev/berth/autoscaler"
+	"github.com/berth-dev/berth/autoscaler/actuate"
+	"github.com/berth-dev/berth/autoscaler/config"
+	"github.com/berth-dev/berth/autoscaler/metrics"
+	"github.com/berth-dev/berth/autoscaler/observe"
+)
+
+// mapperReset is how long a kind stays unknown after its CRD is installed, as
+// in kube-controller-manager.
+const mapperReset = 30 * time.Second
+
+// lead makes the parts and runs the loop until the context ends, and returns
+// when everything it started has stopped.
+func lead(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, pulse *pulse) error {
+	logger := klog.FromContext(ctx)
+	clients, err := newClients(cfg)
+	if err != nil {
+		return err
+	}
+	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
+	defer broadcaster.Shutdown()
+	broadcaster.StartStructuredLogging(3)
+	broadcaster.StartRecordingToSink(&typedcore.EventSinkImpl{Interface: clients.kube.CoreV1().Events("")})
+
+	var conductor *autoscaler.Conductor
+	factory := informers.NewSharedInformerFactory(clients.kube, 0)
+	vpas := observe.NewVPAs(clients.kube.Discovery(), clients.vpa, func() { conductor.Wake() })
+	reader, err := observe.New(factory, vpas, clients.scales, clients.mapper)
+	if err != nil {
+		return err
+	}
+	conductor = autoscaler.New(c, autoscaler.Parts{
+		Reader:    reader,
+		Metrics:   metrics.NewReader(clients.metrics.MetricsV1beta1().PodMetricses(""), c.MetricsTimeout.Duration),
+		Writer:    actuate.New(clients.kube.AutoscalingV2(), clients.vpa.AutoscalingV1(), clients.scales, broadcaster.NewRecorder(clients.scheme, corev1.EventSource{Component: config.Name})),
+		Telemetry: actuate.NewTelemetry(legacyregistry.MustRegister),
+	}, pulse.beat)
+	if err := observe.Wake(factory, conductor.Wake); err != nil {
+		return err
+	}
+
+	factory.StartWithContext(ctx)
+	defer factory.Shutdown()
+	synced := factory.WaitForCacheSyncWithContext(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err := synced.AsError(); err != nil {
+		return fmt.Errorf("reading the cluster: %w", err)
+	}
+	var background sync.WaitGroup
+	defer background.Wait()
+	background.Go(func() { vpas.Run(ctx) })
+	background.Go(func() { wait.UntilWithContext(ctx, func(context.Context) { clients.mapper.Reset() }, mapperReset) })
+	logger.Info("Leading", "syncPeriod", c.SyncPeriod.Duration, "horizontal", c.Horizontal.Mode, "nodes", c.Nodes.Mode, "provider", c.Nodes.Provider)
+	pulse.beat()
+	conductor.Run(ctx)
+	logger.Info("Stopping")
+	return nil
+}

@@ -1,0 +1,124 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/apiserver/pkg/server/healthz"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/component-base/version"
+	"k8s.io/klog/v2"
+
+	"github.com/berth-dev/berth/autoscaler/config"
+)
+
+// errLostLease ends the process with an error: what it was doing is another's now.
+var errLostLease = errors.New("the leader's Lease is lost")
+
+// run serves health and metrics, waits to lead, and leads until the context
+// ends or the Lease is lost.
+func run(ctx context.Context, c *config.Autoscaler) error {
+	klog.FromContext(ctx).Info("Starting berth-autoscaler", "version", version.Get().GitVersion)
+	kube, err := restConfig(&c.ClientConnection)
+	if err != nil {
+		return err
+	}
+	pulse := &pulse{limit: 4*c.SyncPeriod.Duration + c.MetricsTimeout.Duration + c.Nodes.SimulationTimeout.Duration + time.Minute}
+	election := leaderelection.NewLeaderHealthzAdaptor(20 * time.Second)
+	served, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	stopped, err := serve(served, c.BindAddress, []healthz.HealthChecker{election, pulse}, []healthz.HealthChecker{healthz.PingHealthz})
+	if err != nil {
+		return err
+	}
+	if *c.LeaderElection.LeaderElect {
+		err = elect(ctx, c, kube, election, func(ctx context.Context) error { return lead(ctx, c, kube, pulse) })
+	} else {
+		err = lead(ctx, c, kube, pulse)
+	}
+	stop()
+	<-stopped
+	return err
+}
+
+// elect calls lead once the Lease is held. The Lease is given back only after
+// lead has returned, so that two never act at once on a clean handover.
+func elect(ctx context.Context, c *config.Autoscaler, kube *rest.Config, health *leaderelection.HealthzAdaptor, lead func(context.Context) error) error {
+	host, err := os.Hostname()
+	if err != nil {
+		return err
+	}
+	client, err := kubernetes.NewForConfig(rest.AddUserAgent(rest.CopyConfig(kube), "leader-election"))
+	if err != nil {
+		return err
+	}
+	l := c.LeaderElection
+	lock, err := resourcelock.New(l.ResourceLock, l.ResourceNamespace, l.ResourceName, client.CoreV1(), client.CoordinationV1(),
+		resourcelock.ResourceLockConfig{Identity: host + "_" + string(uuid.NewUUID())})
+	if err != nil {
+		return fmt.Errorf("leaderElection: %w", err)
+	}
+
+	electing, stopElecting := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopElecting()
+	var (
+		mu      sync.Mutex
+		leading bool
+		done    = make(chan error, 1)
+	)
+	// Asked to end while another leads: stop waiting.
+	context.AfterFunc(ctx, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if !leading {
+			stopElecting()
+		}
+	})
+	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+		Lock:            lock,
+		LeaseDuration:   l.LeaseDuration.Duration,
+		RenewDeadline:   l.RenewDeadline.Duration,
+		RetryPeriod:     l.RetryPeriod.Duration,
+		ReleaseOnCancel: true,
+		WatchDog:        health,
+		Name:            config.Name,
+		Callbacks: leaderelection.LeaderCallbacks{
+			OnStartedLeading: func(held context.Context) {
+				mu.Lock()
+				leading = true
+				mu.Unlock()
+				work, cancel := context.WithCancel(ctx)
+				defer cancel()
+				defer context.AfterFunc(held, cancel)()
+				err := lead(work)
+				if err == nil && held.Err() != nil {
+					err = errLostLease
+				}
+				done <- err
+				stopElecting()
+			},
+			OnStoppedLeading: func() {},
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("leaderElection: %w", err)
+	}
+	elector.Run(electing)
+	mu.Lock()
+	defer mu.Unlock()
+	if !leading {
+		return nil
+	}
+	return <-done
+}
