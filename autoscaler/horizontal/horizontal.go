@@ -19,7 +19,8 @@
 //
 // Invariants:
 //   - Input is never changed, and neither are objects it points to. An outcome shares memory with them: read it only.
-//   - While metrics are asked and none fails to answer, the desired replicas are within minReplicas and maxReplicas.
+//   - The desired replicas are within minReplicas and maxReplicas, unless the target cannot be read, is switched off
+//     (zero replicas), or is refused: then they are the current ones.
 //   - A metric that fails never lowers the replicas.
 //   - The same input gives the same decision, whatever the order of the pods.
 //
@@ -28,7 +29,8 @@
 // where several pods or HPAs could be named in a message, the first by name is, so that a status does
 // not change from sync to sync for nothing.
 //
-// Metrics of the custom and external APIs are answered with the condition of a metric that cannot be read.
+// Metrics of the custom and external APIs are answered with the condition of a metric that cannot be read, and minReplicas 0
+// is not asked for: the feature gate HPAScaleToZero counts as off, its default in 1.36.
 package horizontal
 
 import (
@@ -74,15 +76,13 @@ func Decide(in Input) Decision {
 	case in.Refused != "":
 		d.refuse(in)
 		return d
-	case current == 0 && !in.wakesFromZero():
+	case current == 0:
 		d.setCondition(in.Now, autoscalingv2.ScalingActive, v1.ConditionFalse, "ScalingDisabled",
 			"scaling is disabled since the replica count of the target is zero")
-		if !in.Config.ScaleToZero {
-			d.removeCondition(autoscalingv2.ScaledToZero)
-		}
+		d.removeCondition(autoscalingv2.ScaledToZero)
 	case current > maxReplicas:
 		d.DesiredReplicas, d.Reason = maxReplicas, "Current number of replicas above Spec.MaxReplicas"
-	case current != 0 && current < minReplicas:
+	case current < minReplicas:
 		d.DesiredReplicas, d.Reason = minReplicas, "Current number of replicas below Spec.MinReplicas"
 	default:
 		if ok := d.followMetrics(in); !ok {
@@ -114,16 +114,7 @@ func Confirm(in Input, d Decision, err error) Outcome {
 		fmt.Sprintf("the HPA controller was able to update the target scale to %d", d.DesiredReplicas))
 	o.event(v1.EventTypeNormal, "SuccessfulRescale", fmt.Sprintf("New size: %d; reason: %s", d.DesiredReplicas, d.Reason))
 	o.History = o.History.scaled(in, d.CurrentReplicas, d.DesiredReplicas)
-	switch {
-	case !in.Config.ScaleToZero:
-		o.removeCondition(autoscalingv2.ScaledToZero)
-	case d.DesiredReplicas == 0 && in.minReplicas() == 0 && in.measuresWithoutPods():
-		o.setCondition(in.Now, autoscalingv2.ScaledToZero, v1.ConditionTrue, "ScaledToZero",
-			"the HPA controller scaled the workload to zero")
-	default:
-		o.setCondition(in.Now, autoscalingv2.ScaledToZero, v1.ConditionFalse, "NotScaledToZero",
-			"the HPA controller did not scale the workload to zero")
-	}
+	o.removeCondition(autoscalingv2.ScaledToZero)
 	o.Status.DesiredReplicas = d.DesiredReplicas
 	written := metav1.NewTime(in.Now)
 	o.Status.LastScaleTime = &written
@@ -161,20 +152,13 @@ func (d *Decision) followMetrics(in Input) bool {
 		return false
 	}
 
-	current, minReplicas := in.Scale.SpecReplicas, in.minReplicas()
-	switch {
+	switch current := in.Scale.SpecReplicas; {
 	case proposed > current:
 		d.Reason = metric + " above target"
 	case proposed < current:
 		d.Reason = "All metrics below target"
 	}
 	d.DesiredReplicas = d.normalize(in, proposed)
-	if current == 0 && d.DesiredReplicas < minReplicas {
-		d.DesiredReplicas = minReplicas
-		if d.Reason == "" {
-			d.Reason = "Current number of replicas below Spec.MinReplicas"
-		}
-	}
 	return true
 }
 

@@ -68,7 +68,7 @@ type ContainerUsage struct {
 	Usage v1.ResourceList
 }
 
-// Config holds what kube-controller-manager takes as flags, and the feature gate it reads.
+// Config holds what kube-controller-manager takes as flags.
 type Config struct {
 	// Tolerance is how far the ratio of value to target may be from 1 without scaling,
 	// where spec.behavior does not say.
@@ -80,8 +80,6 @@ type Config struct {
 	CPUInitializationPeriod time.Duration
 	// InitialReadinessDelay is how soon after its start a pod that turned unready counts as never ready.
 	InitialReadinessDelay time.Duration
-	// ScaleToZero honors minReplicas 0 (KEP-2021).
-	ScaleToZero bool
 }
 
 // History is what earlier decisions leave for later ones. The zero value is that of an HPA never seen before,

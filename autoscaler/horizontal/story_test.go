@@ -78,13 +78,14 @@ const (
 	template
 	edit
 	editBounds
+	zeroCondition
 	restart
 	kinds
 )
 
 var kindNames = [...]string{"load", "memory", "skew", "unmeasured", "unmeasuredCPU", "emptySample", "stale", "turnReady",
 	"turnUnready", "conditionless", "startless", "fail", "succeed", "pend", "leave", "letGo", "metricsBreak", "metricsReturn", "byHand",
-	"scaleGone", "scaleReturns", "writesFail", "writesReturn", "selector", "template", "edit", "editBounds", "restart"}
+	"scaleGone", "scaleReturns", "writesFail", "writesReturn", "selector", "template", "edit", "editBounds", "zeroCondition", "restart"}
 
 // op changes the world once. What n means is the kind's business.
 type op struct {
@@ -97,7 +98,7 @@ func (o op) String() string { return fmt.Sprintf("%s(%d)", kindNames[o.kind], o.
 // weights make what is common in clusters common in stories, and repairs as likely as damages.
 var weights = [kinds]int{load: 30, memory: 10, skew: 8, unmeasured: 8, unmeasuredCPU: 3, emptySample: 2, stale: 4, turnReady: 8,
 	turnUnready: 8, conditionless: 1, startless: 1, fail: 3, succeed: 2, pend: 3, leave: 4, letGo: 14, metricsBreak: 2, metricsReturn: 8,
-	byHand: 4, scaleGone: 1, scaleReturns: 8, writesFail: 3, writesReturn: 10, selector: 3, template: 3, edit: 6, editBounds: 4, restart: 1}
+	byHand: 4, scaleGone: 1, scaleReturns: 8, writesFail: 3, writesReturn: 10, selector: 3, template: 3, edit: 6, editBounds: 4, zeroCondition: 1, restart: 1}
 
 func newStory(seed int64, steps int) story {
 	r := rand.New(rand.NewSource(seed))
@@ -167,6 +168,15 @@ func (w *world) apply(o op) {
 			bounds.Metrics, bounds.Behavior = hpa.Spec.Metrics, hpa.Spec.Behavior
 		}
 		hpa.Spec = bounds
+		w.track(w.tracker.Update(hpaResource, hpa, namespace))
+	case zeroCondition: // left behind by a controller with the gate on
+		stored, err := w.tracker.Get(hpaResource, namespace, "web")
+		if err != nil {
+			return
+		}
+		hpa := stored.(*autoscalingv2.HorizontalPodAutoscaler).DeepCopy()
+		hpa.Status.Conditions = append(hpa.Status.Conditions,
+			autoscalingv2.HorizontalPodAutoscalerCondition{Type: autoscalingv2.ScaledToZero, Status: v1.ConditionTrue})
 		w.track(w.tracker.Update(hpaResource, hpa, namespace))
 	default:
 		if len(w.pods) > 0 {
