@@ -6,6 +6,7 @@ package statefulset
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"slices"
 )
 
@@ -25,15 +26,26 @@ type PlanInput struct {
 	// Domains are the allowed ones, in any order.
 	Domains []string
 	// Homes are the known homes by ordinal; ordinals of the set without one
-	// may be absent.
-	Homes map[int]Home
+	// may be absent. A home is not changed once it is in here.
+	Homes map[int]*Home
 }
 
 // Plan is where each wanted ordinal belongs. It is never changed once made.
 type Plan struct {
-	// Placements are sorted by ordinal.
-	Placements []Placement
+	set     SetKey
+	domains []string
+	entries []entry // sorted by ordinal
 }
+
+// entry is a Placement as the plan keeps it: small, since a set has thousands.
+type entry struct {
+	ordinal, lower   int32
+	domain, inDomain int32 // index into domains, or none
+	by               Decider
+	home             *Home
+}
+
+const none = -1
 
 // Placement is the domain of one slot, with the numbers that explain it.
 type Placement struct {
@@ -49,16 +61,20 @@ type Placement struct {
 }
 
 // Decider is the rule that chose the domain of a slot without a home.
-type Decider string
+type Decider int32
 
-// The rules in their order, and the case where there was nothing to choose.
+// The rules in their order, after the case where there was nothing to choose.
 const (
-	OnlyDomain   Decider = "the only domain"
-	FewestLower  Decider = "fewest of its lower ordinals"
-	FewestInAll  Decider = "fewest of all ordinals"
-	FirstByName  Decider = "first by name"
-	nothingKnown Decider = ""
+	OnlyDomain Decider = iota
+	FewestLower
+	FewestInAll
+	FirstByName
 )
+
+// String says the rule inside a reason.
+func (d Decider) String() string {
+	return [...]string{"the only domain", "fewest of its lower ordinals", "fewest of all ordinals", "first by name"}[d]
+}
 
 // Why explains the placement in a few words, for the end of a reason.
 func (p Placement) Why() string {
@@ -70,7 +86,7 @@ func (p Placement) Why() string {
 	case p.By == FewestLower:
 		return fmt.Sprintf("%s: %d of %d", p.By, p.InDomain, p.Lower)
 	case p.By == OnlyDomain:
-		return string(p.By)
+		return p.By.String()
 	default:
 		return fmt.Sprintf("%d of its %d lower ordinals are there, as few as elsewhere; %s", p.InDomain, p.Lower, p.By)
 	}
@@ -87,13 +103,36 @@ func (p Placement) String() string {
 
 // Of returns the placement of an ordinal, if it is planned.
 func (p Plan) Of(ordinal int) (Placement, bool) {
-	i, found := slices.BinarySearchFunc(p.Placements, ordinal, func(have Placement, want int) int {
-		return cmp.Compare(have.Slot.Ordinal, want)
+	i, found := slices.BinarySearchFunc(p.entries, int32(ordinal), func(have entry, want int32) int {
+		return cmp.Compare(have.ordinal, want)
 	})
 	if !found {
 		return Placement{}, false
 	}
-	return p.Placements[i], true
+	return p.at(i), true
+}
+
+// All yields the placements in ordinal order.
+func (p Plan) All() iter.Seq[Placement] {
+	return func(yield func(Placement) bool) {
+		for i := range p.entries {
+			if !yield(p.at(i)) {
+				return
+			}
+		}
+	}
+}
+
+func (p Plan) at(i int) Placement {
+	e := p.entries[i]
+	placement := Placement{Slot: Slot{Set: p.set, Ordinal: int(e.ordinal)}, InDomain: int(e.inDomain), Lower: int(e.lower), By: e.by}
+	if e.domain != none {
+		placement.Domain = p.domains[e.domain]
+	}
+	if e.home != nil {
+		placement.Home = *e.home
+	}
+	return placement
 }
 
 // Plan works out where each wanted ordinal belongs, in ordinal order: at home
@@ -101,26 +140,29 @@ func (p Plan) Of(ordinal int) (Placement, bool) {
 // lower ordinals, then among all, then the first name. The first rule balances
 // every prefix; the second leaves room where higher ordinals already live.
 func (in PlanInput) Plan() Plan {
-	ordinals := in.ordinals()
 	c := newCensus(in.Domains)
-	for _, ordinal := range ordinals {
-		if home := in.Homes[ordinal]; home.Domain != "" {
-			c.all[home.Domain]++
-		}
-	}
-	placements := make([]Placement, 0, len(ordinals))
+	ordinals := in.ordinals()
+	entries := make([]entry, len(ordinals))
 	for i, ordinal := range ordinals {
-		p := Placement{Slot: Slot{Set: in.Set, Ordinal: ordinal}, Home: in.Homes[ordinal], Lower: i}
-		if p.Home.Domain != "" {
-			p.Domain = p.Home.Domain
-		} else if p.Domain, p.By = c.choose(p.Home.Within); p.Domain != "" {
-			c.all[p.Domain]++
+		e := entry{ordinal: int32(ordinal), lower: int32(i), domain: none, home: in.Homes[ordinal]}
+		if e.home != nil && e.home.Domain != "" {
+			e.domain = c.index(e.home.Domain)
+			c.counts[e.domain].all++
 		}
-		p.InDomain = c.lower[p.Domain]
-		c.lower[p.Domain]++
-		placements = append(placements, p)
+		entries[i] = e
 	}
-	return Plan{Placements: placements}
+	for i := range entries {
+		e := &entries[i]
+		if e.domain == none {
+			if e.domain, e.by = c.choose(e.home); e.domain == none {
+				continue
+			}
+			c.counts[e.domain].all++
+		}
+		e.inDomain = c.counts[e.domain].lower
+		c.counts[e.domain].lower++
+	}
+	return Plan{set: in.Set, domains: c.domains, entries: entries}
 }
 
 // ordinals lists the wanted ordinals, sorted.
@@ -142,53 +184,79 @@ func (in PlanInput) ordinals() []int {
 	return ordinals
 }
 
-// census counts slots by domain while a plan is made.
+// census counts slots by domain while a plan is made. The first allowed
+// domains are those of the policy, sorted; homes elsewhere follow.
 type census struct {
-	domains    []string // sorted, without duplicates
-	lower, all map[string]int
+	domains []string
+	counts  []count
+	allowed []int32
 }
 
-func newCensus(domains []string) census {
-	domains = slices.Compact(slices.Sorted(slices.Values(domains)))
-	return census{domains: domains, lower: make(map[string]int, len(domains)), all: make(map[string]int, len(domains))}
+type count struct{ lower, all int32 }
+
+func newCensus(domains []string) *census {
+	c := &census{domains: slices.Compact(slices.Sorted(slices.Values(domains)))}
+	c.counts = make([]count, len(c.domains))
+	for i := range c.domains {
+		c.allowed = append(c.allowed, int32(i))
+	}
+	return c
+}
+
+// index returns the place of a domain, which is made for one not seen before.
+func (c *census) index(domain string) int32 {
+	i, found := slices.BinarySearch(c.domains[:len(c.allowed)], domain)
+	if found {
+		return int32(i)
+	}
+	if i = slices.Index(c.domains[len(c.allowed):], domain); i >= 0 {
+		return int32(len(c.allowed) + i)
+	}
+	c.domains, c.counts = append(c.domains, domain), append(c.counts, count{})
+	return int32(len(c.domains) - 1)
 }
 
 // choose picks the domain for the next ordinal. A volume that reaches several
 // domains narrows the choice to them, even to ones that are not allowed: the
 // volume is there, and a slot that waits for elsewhere would wait for ever.
-func (c census) choose(within []string) (string, Decider) {
-	candidates := c.domains
-	if len(within) > 0 {
-		candidates = slices.Sorted(slices.Values(within))
-		if allowed := slices.DeleteFunc(slices.Clone(candidates), c.unknown); len(allowed) > 0 {
-			candidates = allowed
-		}
+func (c *census) choose(home *Home) (int32, Decider) {
+	candidates := c.allowed
+	if home != nil && len(home.Within) > 0 {
+		candidates = c.within(home.Within)
 	}
 	if len(candidates) == 0 {
-		return "", nothingKnown
+		return none, OnlyDomain
 	}
 	best, by := candidates[0], OnlyDomain
 	for _, d := range candidates[1:] {
-		rank := cmp.Or(cmp.Compare(c.lower[d], c.lower[best]), cmp.Compare(c.all[d], c.all[best]))
-		if rank < 0 {
-			best = d
-		}
-	}
-	for _, d := range candidates {
-		switch {
-		case d == best:
-		case c.lower[d] == c.lower[best] && c.all[d] == c.all[best]:
-			return best, FirstByName
-		case c.lower[d] == c.lower[best]:
-			by = FewestInAll
-		case by == OnlyDomain:
-			by = FewestLower
+		have, other := c.counts[best], c.counts[d]
+		switch lower, all := cmp.Compare(other.lower, have.lower), cmp.Compare(other.all, have.all); {
+		case lower < 0:
+			best, by = d, FewestLower
+		case lower > 0:
+			by = max(by, FewestLower)
+		case all < 0:
+			best, by = d, FewestInAll
+		case all > 0:
+			by = max(by, FewestInAll)
+		default:
+			by = FirstByName
 		}
 	}
 	return best, by
 }
 
-func (c census) unknown(domain string) bool {
-	_, found := slices.BinarySearch(c.domains, domain)
-	return !found
+func (c *census) within(domains []string) []int32 {
+	var all, allowed []int32
+	for _, domain := range slices.Sorted(slices.Values(domains)) {
+		i := c.index(domain)
+		all = append(all, i)
+		if int(i) < len(c.allowed) {
+			allowed = append(allowed, i)
+		}
+	}
+	if len(allowed) > 0 {
+		return allowed
+	}
+	return all
 }

@@ -18,8 +18,8 @@ type record struct {
 	question question
 	topology *topology
 	domains  []string
-	homes    map[int]Home // ordinals present are up to date
-	plan     *Plan        // nil when to be made again
+	homes    map[int]*Home // ordinals present are up to date
+	plan     *Plan         // nil when to be made again
 	waiting  map[int]waiter
 }
 
@@ -52,7 +52,7 @@ func (w waiter) waits(uid types.UID) bool { return w.pod != nil && w.pod.UID == 
 func (p *Planner) record(key SetKey) *record {
 	r := p.records[key]
 	if r == nil {
-		r = &record{homes: map[int]Home{}, waiting: map[int]waiter{}}
+		r = &record{homes: map[int]*Home{}, waiting: map[int]waiter{}}
 		p.records[key] = r
 	}
 	return r
@@ -102,7 +102,7 @@ func (p *Planner) place(r *record, slot Slot, w waiter) (Placement, error) {
 	}
 	q := ask(set, slot.Ordinal, w)
 	if r.topology != p.topology || q.spread.TopologyKey != r.question.spread.TopologyKey || !slices.Equal(q.templates, r.question.templates) {
-		r.homes, r.plan = map[int]Home{}, nil
+		r.homes, r.plan = map[int]*Home{}, nil
 	}
 	if r.topology != p.topology || !q.sameDomains(r.question) {
 		r.domains, r.plan = p.domains(q), nil
@@ -136,7 +136,8 @@ func (p *Planner) plan(r *record, asked Slot) *Plan {
 	}
 	for _, ordinal := range in.ordinals() {
 		if _, known := r.homes[ordinal]; !known {
-			r.homes[ordinal] = g.home(Slot{Set: asked.Set, Ordinal: ordinal})
+			home := g.home(Slot{Set: asked.Set, Ordinal: ordinal})
+			r.homes[ordinal] = &home
 		}
 	}
 	plan := in.Plan()
