@@ -4,15 +4,12 @@
 package story
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"time"
 )
 
 const (
-	// look is the time between two looks: short beside anything a person notices.
-	look = 200 * time.Millisecond
 	// quiet is the time between two progress lines where they cannot be taken back.
 	quiet = 5 * time.Second
 	// width keeps the live line on one line of a narrow terminal: one that
@@ -20,60 +17,31 @@ const (
 	width = 78
 )
 
-// Progress waits, and shows on what.
+// Progress shows what a step waits for.
 type Progress struct {
 	out      io.Writer
 	terminal bool
+	last     time.Duration
 }
 
-// State is what one look saw.
-type State struct {
-	// Done ends the wait.
-	Done bool
-	// Now is the state in a few words.
-	Now string
-}
-
-// Until looks until a look is done or fails. When the limit passes first it
-// returns Unexpected with the last state.
-func (p *Progress) Until(ctx context.Context, expected string, limit time.Duration, see func(ctx context.Context) (State, error)) error {
-	begin := time.Now()
-	lastLine := begin
-	defer p.clear()
-	ticker := time.NewTicker(look)
-	defer ticker.Stop()
-	for {
-		state, err := see(ctx)
-		switch elapsed := time.Since(begin); {
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case err != nil:
-			return err
-		case state.Done:
-			return nil
-		case elapsed >= limit:
-			return &Unexpected{Expected: fmt.Sprintf("%s within %s", expected, limit), Actual: state.Now}
-		case p.terminal:
-			p.live(elapsed, state.Now)
-		case time.Since(lastLine) >= quiet:
-			lastLine = time.Now()
-			fmt.Fprintf(p.out, "  %-10s %s\n", seconds(elapsed), state.Now)
+// Show shows a state and how long it has been waited for. It may be called as
+// often as somebody looks.
+func (p *Progress) Show(state string, elapsed time.Duration) {
+	if p.terminal {
+		line := []rune(line(state, elapsed))
+		if len(line) > width {
+			line = append(line[:width-1], '…')
 		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-ticker.C:
-		}
+		fmt.Fprintf(p.out, "\r\033[K%s", string(line))
+		return
 	}
-}
-
-// live replaces the line.
-func (p *Progress) live(elapsed time.Duration, state string) {
-	line := []rune(fmt.Sprintf("  %-10s %s", seconds(elapsed), state))
-	if len(line) > width {
-		line = append(line[:width-1], '…')
+	if elapsed < p.last {
+		p.last = 0 // a wait after another starts at zero
 	}
-	fmt.Fprintf(p.out, "\r\033[K%s", string(line))
+	if elapsed-p.last >= quiet {
+		p.last = elapsed
+		fmt.Fprintln(p.out, line(state, elapsed))
+	}
 }
 
 func (p *Progress) clear() {
@@ -82,4 +50,6 @@ func (p *Progress) clear() {
 	}
 }
 
-func seconds(d time.Duration) string { return fmt.Sprintf("%ds", int(d.Seconds())) }
+func line(state string, elapsed time.Duration) string {
+	return fmt.Sprintf("  %-10s %s", fmt.Sprintf("%ds", int(elapsed.Seconds())), state)
+}

@@ -10,9 +10,7 @@
 //
 // The package knows nothing of clusters. Its invariants:
 //   - nothing is told of a step after one that failed;
-//   - a wait ends with the thing waited for, with an error, at its limit, or
-//     with the context, and says which;
-//   - on a terminal the progress is one line that is gone once the wait is over;
+//   - on a terminal the progress is one line that is gone once the step is over;
 //     elsewhere it is a line of its own every few seconds at most.
 package story
 
@@ -31,7 +29,8 @@ type Step struct {
 	Title string
 	// Expected is one sentence to a line.
 	Expected string
-	// Play makes it happen and waits until it has.
+	// Play makes it happen and waits until it has. What it shows meanwhile is
+	// gone when it returns.
 	Play func(ctx context.Context, p *Progress) (Happening, error)
 }
 
@@ -73,6 +72,7 @@ func (t *Teller) Tell(ctx context.Context, steps []Step) error {
 		begin := time.Now()
 		progress := &Progress{out: t.Out, terminal: t.Terminal}
 		happening, err := step.Play(ctx, progress)
+		progress.clear()
 		after := time.Since(begin).Round(100 * time.Millisecond)
 		switch {
 		case err == nil:

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -117,11 +116,9 @@ func TestInterruptedStoryIsNotDiagnosed(t *testing.T) {
 	interrupt := errors.New("interrupt")
 	var out strings.Builder
 	teller := Teller{Out: &out, Diagnose: func(context.Context, io.Writer) { t.Error("diagnosed") }}
-	err := teller.Tell(ctx, []Step{{Title: "wait", Play: func(ctx context.Context, p *Progress) (Happening, error) {
-		return Happening{}, p.Until(ctx, "nothing", time.Hour, func(context.Context) (State, error) {
-			cancel(interrupt)
-			return State{}, nil
-		})
+	err := teller.Tell(ctx, []Step{{Title: "wait", Play: func(ctx context.Context, _ *Progress) (Happening, error) {
+		cancel(interrupt)
+		return Happening{}, ctx.Err()
 	}}})
 	if !errors.Is(err, interrupt) {
 		t.Errorf("error %v, want %v", err, interrupt)

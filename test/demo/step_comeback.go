@@ -1,0 +1,61 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	"github.com/berth-dev/berth/test/demo/story"
+	"github.com/berth-dev/berth/test/fixture"
+)
+
+// comeBack: a set grows, shrinks and grows again. Two ordinals fill a node, so
+// nodes must come, and they must come where the ordinals belong.
+func (d *demo) comeBack() story.Step {
+	return story.Step{
+		Title: "db 5→9→4→9: zones stay level, ordinals come back to their volumes",
+		Expected: "9 ordinals run in zones a b c a b c a b c, on new nodes in the zones that have no room;\n" +
+			"at 4 they are in a b c a, and all 9 claims stay;\n" +
+			"back at 9 every ordinal has the volume it had, in its zone",
+		Play: func(ctx context.Context, p *story.Progress) (story.Happening, error) {
+			nodes := len(d.added())
+			grown, err := d.scaleDB(ctx, p, 9)
+			if err != nil {
+				return story.Happening{Table: where(grown)}, err
+			}
+			notes := []string{fmt.Sprintf("9: %s, %d nodes added for it", grown.Zones(), len(d.added())-nodes)}
+			shrunk, err := d.scaleDB(ctx, p, 4)
+			if err == nil {
+				err = sameVolumes(grown, shrunk)
+			}
+			if err != nil {
+				return story.Happening{Notes: notes, Table: where(shrunk)}, err
+			}
+			notes = append(notes, fmt.Sprintf("4: %s, and %d claims", shrunk.Zones(), len(homes(shrunk))))
+			back, err := d.scaleDB(ctx, p, 9)
+			if err == nil {
+				err = sameVolumes(grown, back)
+			}
+			notes = append(notes, fmt.Sprintf("9: %s, every ordinal with the volume it had", back.Zones()))
+			return story.Happening{Notes: notes, Table: where(back)}, err
+		},
+	}
+}
+
+func (d *demo) scaleDB(ctx context.Context, p *story.Progress, replicas int) (fixture.Table, error) {
+	if err := d.Scale(ctx, d.namespace, "StatefulSet", db, int32(replicas)); err != nil {
+		return nil, err
+	}
+	return d.dbSettles(ctx, p, replicas)
+}
+
+// sameVolumes fails where a claim went, came, or has another volume.
+func sameVolumes(before, after fixture.Table) error {
+	if maps.Equal(homes(before), homes(after)) {
+		return nil
+	}
+	return &story.Unexpected{Expected: "every ordinal's claim and its volume stay as they were\n" + before.String(), Actual: "\n" + after.String()}
+}

@@ -1,0 +1,54 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
+
+	"github.com/berth-dev/berth/test/demo/story"
+	"github.com/berth-dev/berth/test/fixture"
+)
+
+// refuse: nobody gets two masters.
+func (d *demo) refuse() story.Step {
+	return story.Step{
+		Title:    "a VPA on web, which has an HPA",
+		Expected: "the API server refuses it and names the HPA; the VPA on db, which has none, is accepted",
+		Play: func(ctx context.Context, _ *story.Progress) (story.Happening, error) {
+			if _, err := d.createVPA(ctx, fixture.VPA(db, fixture.Target("StatefulSet", db))); err != nil {
+				return story.Happening{}, fmt.Errorf("the VPA on db: %w", err)
+			}
+			_, err := d.createVPA(ctx, fixture.VPA(web, fixture.Target("Deployment", web)))
+			message, err := refused(err)
+			return story.Happening{Notes: []string{message}}, err
+		},
+	}
+}
+
+func (d *demo) createVPA(ctx context.Context, vpa *vpav1.VerticalPodAutoscaler) (*vpav1.VerticalPodAutoscaler, error) {
+	return d.VPA.AutoscalingV1().VerticalPodAutoscalers(d.namespace).Create(ctx, vpa, metav1.CreateOptions{})
+}
+
+// refused returns what the API server said when it refused, and an error where
+// it did not, or for another reason.
+func refused(err error) (string, error) {
+	expected := `a refusal that names HorizontalPodAutoscaler "web"`
+	var status apierrors.APIStatus
+	switch {
+	case err == nil:
+		return "", &story.Unexpected{Expected: expected, Actual: "the VPA was accepted"}
+	case !errors.As(err, &status):
+		return "", err
+	case !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), `HorizontalPodAutoscaler "web"`):
+		return "", &story.Unexpected{Expected: expected, Actual: err.Error()}
+	}
+	return status.Status().Message, nil
+}
