@@ -35,7 +35,7 @@ func TestParseFillsDefaults(t *testing.T) {
 	if c.SyncPeriod.Duration != 15*time.Second || *c.Horizontal.Tolerance != 0.1 || c.Horizontal.Mode != Act {
 		t.Errorf("defaults are those of kube-controller-manager, got %+v", c)
 	}
-	if !*c.LeaderElection.LeaderElect || c.LeaderElection.ResourceName != Name {
+	if !*c.LeaderElection.LeaderElect || c.LeaderElection.ResourceName != Name || c.LeaderElection.ResourceLock != "leases" {
 		t.Errorf("leader election is on by default, got %+v", c.LeaderElection)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	componentbase "k8s.io/component-base/config/v1alpha1"
 )
 
@@ -25,6 +26,8 @@ func (c *Autoscaler) Default() {
 	if c.LeaderElection.ResourceNamespace == "" {
 		c.LeaderElection.ResourceNamespace = Namespace
 	}
+	// The recommended default is a lock on endpoints, which client-go no longer has.
+	setString(&c.LeaderElection.ResourceLock, resourcelock.LeasesResourceLock)
 	componentbase.RecommendedDefaultLeaderElectionConfiguration(&c.LeaderElection)
 	setString(&c.BindAddress, "0.0.0.0:10270")
 	if c.SyncPeriod.Duration == 0 {
