@@ -1,0 +1,95 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"testing"
+
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
+	"sigs.k8s.io/e2e-framework/pkg/features"
+
+	"github.com/berth-dev/berth/test/fixture"
+)
+
+// dryRun asks the API server, admission included, and stores nothing.
+var dryRun = metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
+
+// TestRefusalAtAdmission: the API server itself refuses an HPA and a VPA on one target.
+func TestRefusalAtAdmission(t *testing.T) {
+	t.Parallel()
+	web, db, free := fixture.Target("Deployment", "web"), fixture.Target("StatefulSet", "db"), fixture.Target("Deployment", "free")
+	hpa := fixture.Scaler{Name: "web-scaler", Target: web, Min: 1, Max: 3, CPUPercent: 50}
+	vpa := fixture.VPA("db-sizer", db)
+	testenv.Test(t, features.New("an HPA and a VPA on one target").
+		Assess("a VPA is refused where an HPA is", step(func(ctx context.Context, t *testing.T, s scene) {
+			s.create(ctx, t, hpa.HPA())
+			// The policy knows other objects from a watch, so a moment later.
+			s.awaitRefusal(ctx, t, func(ctx context.Context) error {
+				_, err := s.VPA.AutoscalingV1().VerticalPodAutoscalers(s.Namespace).Create(ctx, fixture.VPA("web-sizer", web), dryRun)
+				return err
+			})
+			_, err := s.VPA.AutoscalingV1().VerticalPodAutoscalers(s.Namespace).Create(ctx, fixture.VPA("web-sizer", web), metav1.CreateOptions{})
+			refused(t, err, "Deployment/web", "HorizontalPodAutoscaler", "web-scaler")
+		})).
+		Assess("an HPA is refused where a VPA is", step(func(ctx context.Context, t *testing.T, s scene) {
+			s.create(ctx, t, vpa)
+			other := fixture.Scaler{Name: "db-scaler", Target: db, Min: 1, Max: 3, CPUPercent: 50}
+			s.awaitRefusal(ctx, t, func(ctx context.Context) error {
+				_, err := s.Kube.AutoscalingV2().HorizontalPodAutoscalers(s.Namespace).Create(ctx, other.HPA(), dryRun)
+				return err
+			})
+			_, err := s.Kube.AutoscalingV2().HorizontalPodAutoscalers(s.Namespace).Create(ctx, other.HPA(), metav1.CreateOptions{})
+			refused(t, err, "StatefulSet/db", "VerticalPodAutoscaler", "db-sizer")
+		})).
+		Assess("a change of the VPA's target is refused", step(func(ctx context.Context, t *testing.T, s scene) {
+			vpas := s.VPA.AutoscalingV1().VerticalPodAutoscalers(s.Namespace)
+			moved := s.vpa(ctx, t, vpa.Name)
+			ref := autoscalingv1.CrossVersionObjectReference(web)
+			moved.Spec.TargetRef = &ref
+			_, err := vpas.Update(ctx, moved, metav1.UpdateOptions{})
+			refused(t, err, "Deployment/web", "web-scaler")
+		})).
+		Assess("a change of the HPA's target is refused", step(func(ctx context.Context, t *testing.T, s scene) {
+			hpas := s.Kube.AutoscalingV2().HorizontalPodAutoscalers(s.Namespace)
+			moved, err := hpas.Get(ctx, hpa.Name, metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			moved.Spec.ScaleTargetRef = db
+			_, err = hpas.Update(ctx, moved, metav1.UpdateOptions{})
+			refused(t, err, "StatefulSet/db", "db-sizer")
+		})).
+		Assess("both may be on targets of their own, and change in other ways", step(func(ctx context.Context, t *testing.T, s scene) {
+			s.create(ctx, t, fixture.VPA("free-sizer", free))
+			labelled := s.vpa(ctx, t, vpa.Name)
+			labelled.Labels = map[string]string{"seen": "yes"}
+			if _, err := s.VPA.AutoscalingV1().VerticalPodAutoscalers(s.Namespace).Update(ctx, labelled, metav1.UpdateOptions{}); err != nil {
+				t.Error(err)
+			}
+		})).
+		Feature())
+}
+
+func (s scene) vpa(ctx context.Context, t *testing.T, name string) *vpav1.VerticalPodAutoscaler {
+	t.Helper()
+	vpa, err := s.VPA.AutoscalingV1().VerticalPodAutoscalers(s.Namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return vpa
+}
+
+// awaitRefusal waits until the API server refuses what try asks for. Try stores nothing.
+func (s scene) awaitRefusal(ctx context.Context, t *testing.T, try func(context.Context) error) {
+	t.Helper()
+	s.until(ctx, t, "a refusal", func(ctx context.Context) (string, bool, error) {
+		if err := try(ctx); err != nil {
+			return err.Error(), true, nil
+		}
+		return "it would be taken", false, nil
+	})
+}
