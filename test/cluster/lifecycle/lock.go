@@ -13,8 +13,9 @@ import (
 	"syscall"
 )
 
-// lock keeps other clusters of this machine, of other checkouts too, from
-// choosing ports until unlock: a port is only taken once its component listens.
+// lock keeps other clusters of this machine, of other checkouts too, from being
+// made until unlock: kwokctl takes the next port that nobody listens on, and
+// its components listen a while later.
 func lock() (unlock func(), err error) {
 	path := filepath.Join(os.TempDir(), fmt.Sprintf("berth-cluster-%d.lock", os.Getuid()))
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
@@ -36,7 +37,8 @@ const (
 )
 
 // freePorts returns n ports that nobody listens on. It begins anywhere, so that
-// a component that is down for a moment rarely finds its port gone.
+// clusters made at once do not meet, and a component that is down for a moment
+// rarely finds its port gone.
 func freePorts(n int) ([]int, error) {
 	var ports []int
 	const count = lastPort - firstPort + 1

@@ -32,31 +32,26 @@ const (
 	tellEvery = 2 * time.Second
 )
 
-// until polls, and tells a person how far it is.
-func (u *up) until(ctx context.Context, what string, done func(context.Context) (state string, ok bool)) error {
+// until polls, and tells a person how far it is. An error of done is final.
+func (u *up) until(ctx context.Context, what string, done func(context.Context) (state string, ok bool, err error)) error {
 	state, told := "", time.Now()
 	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, readyTimeout, true, func(ctx context.Context) (ok bool, err error) {
-		state, ok = done(ctx)
-		if !ok && time.Since(told) > tellEvery {
+		state, ok, err = done(ctx)
+		if err == nil && !ok && time.Since(told) > tellEvery {
 			told = time.Now()
 			u.say("waiting for %s: %s", what, state)
 		}
-		return ok, nil
+		return ok, err
 	})
-	if err != nil {
+	if wait.Interrupted(err) {
 		return fmt.Errorf("%s not ready within %s: %s", what, readyTimeout, state)
 	}
-	return nil
+	return err
 }
 
 // manifests applies what every cluster has, and then what was asked for.
 func (u *up) manifests(ctx context.Context) error {
-	ports, err := freePorts(3)
-	if err != nil {
-		return err
-	}
-	u.metricsPort, u.schedulerPort, u.autoscalerPort = ports[0], ports[1], ports[2]
-	own, err := layout.Manifests(u.metricsPort)
+	own, err := layout.Manifests(u.ports[0])
 	if err != nil {
 		return err
 	}
@@ -112,25 +107,23 @@ func (u *up) nodes(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	if err := u.until(ctx, "nodes", func(ctx context.Context) (string, bool) {
-		return u.readyNodes(ctx, len(nodes))
-	}); err != nil {
+	if err := u.until(ctx, "nodes", u.readyNodes); err != nil {
 		return err
 	}
 	// Pods are refused in a namespace that has no service account yet.
-	return u.until(ctx, "the default service account", func(ctx context.Context) (string, bool) {
+	return u.until(ctx, "the default service account", func(ctx context.Context) (string, bool, error) {
 		_, err := u.client.CoreV1().ServiceAccounts(metav1.NamespaceDefault).Get(ctx, "default", metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
-			return "not there yet", false
+			return "not there yet", false, nil
 		}
-		return fmt.Sprint(err), err == nil
+		return "", err == nil, err
 	})
 }
 
-func (u *up) readyNodes(ctx context.Context, want int) (string, bool) {
+func (u *up) readyNodes(ctx context.Context) (string, bool, error) {
 	list, err := u.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{ResourceVersion: "0"})
 	if err != nil {
-		return err.Error(), false
+		return "", false, err
 	}
 	ready := 0
 	for _, node := range list.Items {
@@ -140,7 +133,23 @@ func (u *up) readyNodes(ctx context.Context, want int) (string, bool) {
 			}
 		}
 	}
-	return fmt.Sprintf("%d of %d ready", ready, want), ready >= want
+	return fmt.Sprintf("%d of %d ready", ready, u.Nodes), ready >= u.Nodes, nil
+}
+
+// registeredNodes are those that the storage knows.
+func (u *up) registeredNodes(ctx context.Context) (string, bool, error) {
+	c, err := find(u.place, layout.Storage)
+	if err != nil {
+		return "", false, err
+	}
+	if err := ended(c); err != nil {
+		return "", false, err
+	}
+	list, err := u.client.StorageV1().CSINodes().List(ctx, metav1.ListOptions{ResourceVersion: "0"})
+	if err != nil {
+		return "", false, err
+	}
+	return fmt.Sprintf("registered on %d of %d nodes", len(list.Items), u.Nodes), len(list.Items) >= u.Nodes, nil
 }
 
 // serves waits until a component answers, and gives up at once when it has died.
@@ -154,29 +163,21 @@ func (u *up) serves(ctx context.Context, name, url string) error {
 		// The component makes its own certificate, on this machine.
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, //nolint:gosec // loopback only
 	}
-	dead := false
-	err = u.until(ctx, name, func(ctx context.Context) (string, bool) {
-		if dead = PID(c) == 0; dead {
-			return "it has ended", true
+	return u.until(ctx, name, func(ctx context.Context) (string, bool, error) {
+		if err := ended(c); err != nil {
+			return "", false, err
 		}
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
-			return err.Error(), false
+			return "", false, err
 		}
 		response, err := client.Do(request)
 		if err != nil {
-			return err.Error(), false
+			return err.Error(), false, nil
 		}
 		response.Body.Close()
-		return response.Status, response.StatusCode == http.StatusOK
+		return response.Status, response.StatusCode == http.StatusOK, nil
 	})
-	if dead {
-		err = errors.New(name + " has ended")
-	}
-	if err != nil {
-		return fmt.Errorf("%w; the end of %s:\n%s", err, LogFile(c), tail(LogFile(c)))
-	}
-	return nil
 }
 
 // tail returns the end of a log.

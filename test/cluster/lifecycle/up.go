@@ -40,7 +40,8 @@ type up struct {
 	say    Say
 	client kubernetes.Interface
 
-	metricsPort, schedulerPort, autoscalerPort int
+	// ports are for metrics-server, the scheduler and the autoscaler of Berth.
+	ports []int
 }
 
 // Say tells a person what goes on.
@@ -52,11 +53,6 @@ func Up(ctx context.Context, home Home, request Request, say Say) error {
 	if err := u.check(); err != nil {
 		return err
 	}
-	unlock, err := lock()
-	if err != nil {
-		return err
-	}
-	defer unlock()
 	for _, step := range []struct {
 		what string
 		do   func(context.Context) error
@@ -112,6 +108,9 @@ func (u *up) controlPlane(ctx context.Context) error {
 	if err := u.create(ctx, file); err != nil {
 		return err
 	}
+	if u.ports, err = freePorts(3); err != nil {
+		return err
+	}
 	rest, err := clientcmd.BuildConfigFromFlags("", u.place.Kubeconfig())
 	if err != nil {
 		return err
@@ -124,6 +123,11 @@ func (u *up) controlPlane(ctx context.Context) error {
 // create runs kwokctl until the API is served. kwokctl is patient with a
 // component that has ended; a person who waits is not.
 func (u *up) create(ctx context.Context, config string) error {
+	unlock, err := lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan error, 1)
@@ -140,10 +144,14 @@ func (u *up) create(ctx context.Context, config string) error {
 			u.say("waiting for the API server")
 		}
 		for _, name := range []string{"etcd", "kube-apiserver"} {
-			if c, err := find(u.place, name); err == nil && hasEnded(c) {
+			c, err := find(u.place, name)
+			if err != nil {
+				continue // not made yet
+			}
+			if err := ended(c); err != nil {
 				cancel()
 				<-done
-				return fmt.Errorf("%s has ended; the end of %s:\n%s", name, LogFile(c), tail(LogFile(c)))
+				return err
 			}
 		}
 	}
@@ -151,9 +159,13 @@ func (u *up) create(ctx context.Context, config string) error {
 
 // services starts what needs nodes to work on.
 func (u *up) services(ctx context.Context) error {
-	return errors.Join(
-		u.add(layout.MetricsServerComponent(u.place, u.metricsPort)),
-	)
+	if err := errors.Join(
+		u.add(layout.MetricsServerComponent(u.place, u.ports[0])),
+		u.add(layout.StorageComponent(u.Options, u.place)),
+	); err != nil {
+		return err
+	}
+	return u.until(ctx, "storage", u.registeredNodes)
 }
 
 // berth starts the Berth components, once what they are allowed to do is known
@@ -187,16 +199,16 @@ func (u *up) berth(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if autoscaler, err = layout.AutoscalerConfig(autoscaler, u.Options, u.place, u.autoscalerPort); err != nil {
+	if autoscaler, err = layout.AutoscalerConfig(autoscaler, u.Options, u.place, u.ports[2]); err != nil {
 		return err
 	}
 	return errors.Join(
 		write(u.place.ConfigOf(layout.BerthScheduler), scheduler),
 		write(u.place.ConfigOf(layout.BerthAutoscaler), autoscaler),
-		u.add(layout.BerthSchedulerComponent(u.place, u.schedulerPort)),
+		u.add(layout.BerthSchedulerComponent(u.place, u.ports[1])),
 		u.add(layout.BerthAutoscalerComponent(u.place)),
-		u.serves(ctx, layout.BerthScheduler, fmt.Sprintf("https://127.0.0.1:%d/healthz", u.schedulerPort)),
-		u.serves(ctx, layout.BerthAutoscaler, fmt.Sprintf("http://127.0.0.1:%d/healthz", u.autoscalerPort)),
+		u.serves(ctx, layout.BerthScheduler, fmt.Sprintf("https://127.0.0.1:%d/healthz", u.ports[1])),
+		u.serves(ctx, layout.BerthAutoscaler, fmt.Sprintf("http://127.0.0.1:%d/healthz", u.ports[2])),
 	)
 }
 

@@ -1,7 +1,7 @@
 // Copyright The Berth Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command berth-kube is every Kubernetes program of a test cluster in one file.
+// Command berth-kube is every Kubernetes program of a test cluster, and its storage, in one file.
 // The name it is called by, through a symlink, says which one it is: one link
 // takes the time and the room of one program instead of seven.
 package main
@@ -23,6 +23,8 @@ import (
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	metricsserver "sigs.k8s.io/metrics-server/cmd/metrics-server/app"
+
+	"github.com/berth-dev/berth/test/cluster/storage"
 )
 
 func main() {
@@ -50,7 +52,8 @@ func programs() map[string]func() int {
 		"metrics-server": func() int {
 			return cli.Run(metricsserver.NewMetricsServerCommand(genericapiserver.SetupSignalHandler()))
 		},
-		"kubectl": runKubectl,
+		"kubectl":       runKubectl,
+		"berth-storage": func() int { return cli.Run(storage.NewCommand()) },
 	}
 }
 
