@@ -160,6 +160,12 @@ func TestDecide(t *testing.T) {
 			in.HPA.Spec.Behavior = behave(&autoscalingv2.HPAScalingRules{Policies: policy(autoscalingv2.PodsScalingPolicy, 1, 60)}, &autoscalingv2.HPAScalingRules{})
 			in.History.ScaleUps = []horizontal.ScaleEvent{{Change: 3, Time: noon}}
 		}, want: 3, condition: limits, says: "True ScaleUpLimit"},
+		"flag counts in whole seconds beside a behavior": {in: web(1, 1, 1), given: func(in *horizontal.Input) {
+			in.Config.DownscaleStabilization = 60*time.Second + 500*time.Millisecond
+			in.HPA.Spec.Behavior = behave(&autoscalingv2.HPAScalingRules{}, &autoscalingv2.HPAScalingRules{Policies: policy(autoscalingv2.PodsScalingPolicy, 9, 60)})
+			in.HPA.Spec.Behavior.ScaleDown.StabilizationWindowSeconds = nil
+			in.History.Recommendations = []horizontal.Recommendation{{3, noon.Add(-60 * time.Second)}}
+		}, want: 1, condition: able, says: "True ReadyForNewScale"},
 		"up waits for its window": {in: web(9000, 9000, 9000), given: func(in *horizontal.Input) {
 			in.HPA.Spec.Behavior = behave(&autoscalingv2.HPAScalingRules{StabilizationWindowSeconds: ptr.To[int32](60)}, &autoscalingv2.HPAScalingRules{})
 		}, want: 3, condition: able, says: "True ScaleUpStabilized"},
@@ -247,6 +253,7 @@ func TestRefusal(t *testing.T) {
 func TestConfirm(t *testing.T) {
 	in := web(900, 900)
 	in.HPA.Spec.Behavior = behave(&autoscalingv2.HPAScalingRules{Policies: policy(autoscalingv2.PodsScalingPolicy, 9, 60)}, &autoscalingv2.HPAScalingRules{})
+	in.HPA.Spec.Metrics = append(in.HPA.Spec.Metrics, external(), external(), external())
 	d := horizontal.Decide(in)
 
 	written := horizontal.Confirm(in, d, nil)
@@ -265,5 +272,28 @@ func TestConfirm(t *testing.T) {
 	}
 	if got := conditionOf(d.Status.Conditions, autoscalingv2.AbleToScale); got != "True ReadyForNewScale" {
 		t.Errorf("Confirm changed the decision: %s", got)
+	}
+	told := []string{written.Events[3].Reason, failed.Events[3].Reason}
+	if diff := cmp.Diff([]string{"SuccessfulRescale", "FailedRescale"}, told); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+}
+
+// What is too old is reused from the end and not dropped: a longer window may reach the rest again.
+func TestHistoryIsReused(t *testing.T) {
+	ago := func(seconds int) time.Time { return noon.Add(-time.Duration(seconds) * time.Second) }
+	in := web(900, 900)
+	in.HPA.Spec.Behavior = behave(&autoscalingv2.HPAScalingRules{Policies: policy(autoscalingv2.PodsScalingPolicy, 9, 60)}, &autoscalingv2.HPAScalingRules{})
+	in.History = horizontal.History{
+		Recommendations: []horizontal.Recommendation{{7, ago(900)}, {8, ago(800)}, {2, noon}},
+		ScaleUps:        []horizontal.ScaleEvent{{1, ago(900), false}, {1, ago(50), true}, {1, ago(10), false}},
+	}
+	want := horizontal.History{
+		Recommendations: []horizontal.Recommendation{{7, ago(900)}, {4, noon}, {2, noon}},
+		ScaleUps:        []horizontal.ScaleEvent{{1, ago(900), true}, {2, noon, false}, {1, ago(10), false}},
+	}
+	got := horizontal.Confirm(in, horizontal.Decide(in), nil).History
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -155,7 +155,7 @@ func (w *world) apply(o op) {
 	case selector:
 		w.selector = []string{"", "app=none", "app in web", "app=web", "app=web", "app=web"}[r.Intn(6)]
 	case template:
-		w.template = max(0, r.Intn(9)-3)
+		w.template = max(0, r.Intn(8)-2)
 	case edit, editBounds:
 		stored, err := w.tracker.Get(hpaResource, namespace, "web")
 		if err != nil {

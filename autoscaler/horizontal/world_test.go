@@ -59,7 +59,7 @@ type berthed struct {
 }
 
 func newWorld(seed int64) *world {
-	w := &world{replicas: 3, selector: "app=web", cpu: 250, memory: 100}
+	w := &world{replicas: 3, selector: "app=web", cpu: 250, memory: 100, template: int(seed) % 3}
 	w.hpa = &autoscalingv2.HorizontalPodAutoscaler{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web"},
 		Spec:       specFrom(seed, ptr.To[int32](1), 20),
