@@ -11,6 +11,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 
@@ -21,9 +22,17 @@ import (
 	"github.com/berth-dev/berth/plugins/statefulset"
 )
 
-// Simulate returns a simulation of the cluster as it is now. Its answers end
-// with the context.
-type Simulate func(ctx context.Context, nodes []*corev1.Node, pods []*corev1.Pod) (nodes.Simulator, error)
+// Simulation is the cluster as the scheduler would see it, to try things on.
+type Simulation interface {
+	nodes.Simulator
+	// AddObject shows the plugins an object that does not exist yet.
+	AddObject(runtime.Object) error
+	// Close ends the simulation and takes everything back.
+	Close()
+}
+
+// Simulate begins a simulation on the given nodes and pods. Its answers end with the context.
+type Simulate func(ctx context.Context, nodes []*corev1.Node, pods []*corev1.Pod) (Simulation, error)
 
 // NodeParts are what node decisions work with.
 type NodeParts struct {
@@ -50,12 +59,13 @@ func (c *Conductor) decideNodes(ctx context.Context, decided []*replicas) {
 		klog.FromContext(ctx).Error(err, "Nodes are left alone in this tick")
 		return
 	}
-	simulator, err := c.nodes.Simulate(simulating, present, pods)
+	simulation, err := c.nodes.Simulate(simulating, present, pods)
 	if err != nil {
 		klog.FromContext(ctx).Error(err, "Nodes are left alone in this tick")
 		return
 	}
-	c.actNodes(ctx, in, groups, nodes.Decide(in, simulator))
+	defer simulation.Close()
+	c.actNodes(ctx, in, groups, nodes.Decide(in, simulation))
 }
 
 // observeNodes turns what the provider and the informers say into the engine's input.

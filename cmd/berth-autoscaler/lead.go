@@ -49,11 +49,16 @@ func lead(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, pulse *pu
 	if err != nil {
 		return err
 	}
+	nodes, err := nodeParts(ctx, c, cfg, clients, factory)
+	if err != nil {
+		return err
+	}
 	conductor = autoscaler.New(c, autoscaler.Parts{
 		Reader:    reader,
 		Metrics:   metrics.NewReader(clients.metrics.MetricsV1beta1().PodMetricses(""), c.MetricsTimeout.Duration),
 		Writer:    actuate.New(clients.kube.AutoscalingV2(), clients.vpa.AutoscalingV1(), clients.scales, broadcaster.NewRecorder(clients.scheme, corev1.EventSource{Component: config.Name})),
 		Telemetry: actuate.NewTelemetry(legacyregistry.MustRegister),
+		Nodes:     nodes,
 	}, pulse.beat)
 	if err := observe.Wake(factory, conductor.Wake); err != nil {
 		return err

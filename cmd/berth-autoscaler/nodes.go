@@ -1,0 +1,72 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/rest"
+
+	"github.com/berth-dev/berth/autoscaler"
+	"github.com/berth-dev/berth/autoscaler/cloud"
+	"github.com/berth-dev/berth/autoscaler/cloud/kwok"
+	"github.com/berth-dev/berth/autoscaler/config"
+	"github.com/berth-dev/berth/autoscaler/simulator"
+	"github.com/berth-dev/berth/plugins"
+)
+
+// nodeParts makes the provider, and the simulator with the scheduler's own
+// profiles and plugins. It returns nothing where nodes are left alone.
+func nodeParts(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, clients *clients, factory informers.SharedInformerFactory) (*autoscaler.NodeParts, error) {
+	var provider cloud.Provider
+	switch c.Nodes.Provider {
+	case config.Kwok:
+		provider = kwok.New(clients.kube.CoreV1().Nodes(), factory.Core().V1().Nodes().Lister(), kwokGroups(c.Nodes.Groups))
+	case config.NoProvider:
+		return nil, nil
+	default:
+		return nil, fmt.Errorf("nodes.provider %q is not known", c.Nodes.Provider) // validation has refused it
+	}
+
+	data, err := os.ReadFile(c.Nodes.SchedulerConfigFile)
+	if err != nil {
+		return nil, fmt.Errorf("nodes.schedulerConfigFile: %w", err)
+	}
+	profiles, err := simulator.ParseConfiguration(data)
+	if err != nil {
+		return nil, fmt.Errorf("nodes.schedulerConfigFile %s: %w", c.Nodes.SchedulerConfigFile, err)
+	}
+	shared := plugins.NewShared()
+	sim, err := simulator.New(ctx, simulator.Options{
+		Overlay:       simulator.NewOverlay(factory),
+		Configuration: profiles,
+		Registry:      plugins.Registry(shared),
+		RestConfig:    cfg,
+		Checkpoint:    shared.Checkpoint,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("building the simulation: %w", err)
+	}
+	return &autoscaler.NodeParts{
+		Provider: provider,
+		Simulate: func(ctx context.Context, nodes []*corev1.Node, pods []*corev1.Pod) (autoscaler.Simulation, error) {
+			return sim.Begin(ctx, nodes, pods)
+		},
+	}, nil
+}
+
+func kwokGroups(configured []config.NodeGroup) []kwok.Group {
+	groups := make([]kwok.Group, 0, len(configured))
+	for _, g := range configured {
+		groups = append(groups, kwok.Group{
+			Name: g.Name, Min: int(g.Min), Max: int(g.Max),
+			Labels: g.Template.Labels, Taints: g.Template.Taints, Capacity: g.Template.Capacity,
+		})
+	}
+	return groups
+}
