@@ -1,0 +1,147 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package simulator
+
+import (
+	"errors"
+
+	"k8s.io/client-go/tools/cache"
+)
+
+var errReadOnly = errors.New("the store of an informer is written by the informer only")
+
+// view reads a live indexer through the simulated objects on top of it.
+type view struct {
+	cache.Indexer
+	top cache.Indexer
+}
+
+var _ cache.Indexer = &view{}
+
+func newView(live cache.Indexer) *view {
+	return &view{Indexer: live, top: cache.NewIndexer(cache.DeletionHandlingMetaNamespaceKeyFunc, cache.Indexers{})}
+}
+
+func (v *view) Add(any) error               { return errReadOnly }
+func (v *view) Update(any) error            { return errReadOnly }
+func (v *view) Delete(any) error            { return errReadOnly }
+func (v *view) Replace([]any, string) error { return errReadOnly }
+
+// merge returns the live objects that are not covered, and the given simulated ones.
+func (v *view) merge(live, simulated []any) []any {
+	top := v.top.ListKeys()
+	if len(top) == 0 {
+		return live
+	}
+	covers := make(map[string]bool, len(top))
+	for _, key := range top {
+		covers[key] = true
+	}
+	merged := make([]any, 0, len(live)+len(simulated))
+	for _, object := range live {
+		if key, err := cache.MetaNamespaceKeyFunc(object); err == nil && covers[key] {
+			continue
+		}
+		merged = append(merged, object)
+	}
+	return append(merged, simulated...)
+}
+
+func (v *view) List() []any { return v.merge(v.Indexer.List(), v.top.List()) }
+
+func (v *view) ListKeys() []string { return keys(v.List()) }
+
+func keys(objects []any) []string {
+	keys := make([]string, 0, len(objects))
+	for _, object := range objects {
+		if key, err := cache.MetaNamespaceKeyFunc(object); err == nil {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+func (v *view) Get(object any) (any, bool, error) {
+	key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(object)
+	if err != nil {
+		return nil, false, err
+	}
+	return v.GetByKey(key)
+}
+
+func (v *view) GetByKey(key string) (any, bool, error) {
+	if object, found, err := v.top.GetByKey(key); found || err != nil {
+		return object, found, err
+	}
+	return v.Indexer.GetByKey(key)
+}
+
+// indexTop gives the simulated objects an index that the live ones have.
+// Others may add indexes to the live indexer at any time.
+func (v *view) indexTop(name string) error {
+	if v.top.GetIndexers()[name] != nil {
+		return nil
+	}
+	index, ok := v.Indexer.GetIndexers()[name]
+	if !ok {
+		return nil // the live indexer says so in its own words
+	}
+	return v.top.AddIndexers(cache.Indexers{name: index})
+}
+
+func (v *view) Index(name string, object any) ([]any, error) {
+	live, err := v.Indexer.Index(name, object)
+	if err != nil {
+		return nil, err
+	}
+	if err := v.indexTop(name); err != nil {
+		return nil, err
+	}
+	simulated, err := v.top.Index(name, object)
+	if err != nil {
+		return nil, err
+	}
+	return v.merge(live, simulated), nil
+}
+
+func (v *view) ByIndex(name, value string) ([]any, error) {
+	live, err := v.Indexer.ByIndex(name, value)
+	if err != nil {
+		return nil, err
+	}
+	if err := v.indexTop(name); err != nil {
+		return nil, err
+	}
+	simulated, err := v.top.ByIndex(name, value)
+	if err != nil {
+		return nil, err
+	}
+	return v.merge(live, simulated), nil
+}
+
+func (v *view) IndexKeys(name, value string) ([]string, error) {
+	objects, err := v.ByIndex(name, value)
+	if err != nil {
+		return nil, err
+	}
+	return keys(objects), nil
+}
+
+// ListIndexFuncValues may name values that only covered objects have.
+func (v *view) ListIndexFuncValues(name string) []string {
+	values := v.Indexer.ListIndexFuncValues(name)
+	if err := v.indexTop(name); err != nil {
+		return values
+	}
+	known := make(map[string]bool, len(values))
+	for _, value := range values {
+		known[value] = true
+	}
+	for _, value := range v.top.ListIndexFuncValues(name) {
+		if !known[value] {
+			values = append(values, value)
+		}
+	}
+	return values
+}
