@@ -117,6 +117,8 @@ func TestInZones(t *testing.T) {
 func TestSettled(t *testing.T) {
 	unready := row(1, "b", "b")
 	unready.Ready = false
+	ending := row(2, "c", "c")
+	ending.Ready = false
 	for name, tc := range map[string]struct {
 		table fixture.Table
 		want  bool
@@ -125,6 +127,7 @@ func TestSettled(t *testing.T) {
 		"claims of more stay": {table: fixture.Table{row(0, "a", "a"), row(1, "b", "b"), row(2, "", "c")}, want: true},
 		"one too few":         {table: fixture.Table{row(0, "a", "a"), row(1, "", "b")}},
 		"one too many":        {table: fixture.Table{row(0, "a", "a"), row(1, "b", "b"), row(2, "c", "c")}},
+		"one is still ending": {table: fixture.Table{row(0, "a", "a"), row(1, "b", "b"), ending}},
 		"one not ready":       {table: fixture.Table{row(0, "a", "a"), unready}},
 		"a volume missing":    {table: fixture.Table{row(0, "a", "a"), row(1, "b", "")}},
 	} {

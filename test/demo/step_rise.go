@@ -15,8 +15,12 @@ import (
 	"github.com/berth-dev/berth/test/demo/story"
 )
 
-// syncPeriod is how often the autoscaler of the cluster decides replicas.
-const syncPeriod = 5 * time.Second
+const (
+	// syncPeriod is how often the autoscaler of the cluster decides replicas.
+	syncPeriod = 5 * time.Second
+	// resolution is how often its metrics-server looks.
+	resolution = 10 * time.Second
+)
 
 // rise: three times the load. The nodes come with the decision, not after the pods.
 func (d *demo) rise() story.Step {
@@ -25,6 +29,12 @@ func (d *demo) rise() story.Step {
 		Expected: "replicas rise from 3 to 9, which settles cpu at 50 %;\n" +
 			"nodes are asked for in the tick that decides the replicas, and the pods run one node boot later",
 		Play: func(ctx context.Context, p *story.Progress) (story.Happening, error) {
+			if err := d.until(ctx, p, "web's autoscaler to know its load", func(context.Context) (string, bool, error) {
+				cpu, desired := d.utilization()
+				return fmt.Sprintf("before the load: web at cpu %d %%, %d wanted", cpu, desired), desired == few && near(cpu, everyday), nil
+			}); err != nil {
+				return story.Happening{}, err
+			}
 			begin := time.Now()
 			// At its aim the load of every day fills 3 replicas; this is three times that.
 			d.load.Set(d.app.load(3*few, aim))
@@ -37,7 +47,11 @@ func (d *demo) rise() story.Step {
 			})
 			rises := d.rises(begin)
 			happening := story.Happening{Table: d.byDecision(rises)}
-			happening.Notes = append(happening.Notes, fmt.Sprintf("nodes added by zone: %s", d.byZone()))
+			if len(rises) > 0 {
+				happening.Notes = append(happening.Notes, fmt.Sprintf("replicas were decided %s after the load came (the metrics API is %s behind at most)",
+					seconds(rises[0].at.Sub(begin)), resolution))
+			}
+			happening.Notes = append(happening.Notes, "nodes added by zone: "+d.byZone())
 			if err == nil {
 				err = together(rises)
 			}
