@@ -65,6 +65,12 @@ verify: ## Check tidiness, formatting, vet, lint and manifests, and that checkin
 	@test -z "$$(git status --porcelain | tee /dev/stderr)" || { echo "verify: the work tree is not clean" >&2; exit 1; }
 	@echo "verify: clean"
 
+.PHONY: image
+image: ## Build the image IMAGE that holds both binaries, with ENGINE (docker, podman, buildah, nerdctl)
+	@mkdir -p dist/image
+	CGO_ENABLED=0 GOOS=linux go build -ldflags "-s -w $(LDFLAGS)" -o dist/image/ ./cmd/...
+	$(or $(ENGINE),docker) build -f manifests/image/Dockerfile -t $(or $(IMAGE),berth:dev) dist/image
+
 .PHONY: clean
 clean: cluster-down ## Stop the cluster NAME and remove what was built
-	rm -rf $(BIN)
+	rm -rf $(BIN) dist
