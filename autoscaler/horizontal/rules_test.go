@@ -231,6 +231,26 @@ func TestUnreadMetricsSayWhy(t *testing.T) {
 	}
 }
 
+// Where several pods lack a request, the first by name and its first such container are named, whatever their order.
+func TestMissingRequestNamesTheFirst(t *testing.T) {
+	in := web(900, 900, 900)
+	in.Pods[0].Name, in.Pods[2].Name = in.Pods[2].Name, in.Pods[0].Name
+	sidecar := v1.Container{Name: "sidecar", RestartPolicy: ptr.To(v1.ContainerRestartPolicyAlways)}
+	for _, pod := range in.Pods[:2] {
+		pod.Spec.InitContainers = []v1.Container{{Name: "setup"}, sidecar}
+	}
+	in.Pods[0].Spec.Containers[0].Resources.Requests = nil
+	want := "failed to get cpu utilization: missing request for cpu in container sidecar of Pod web-1"
+	if got := horizontal.Decide(in).Events[0].Message; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	in.Pods[1].Spec.InitContainers = nil
+	want = "failed to get cpu utilization: missing request for cpu in container app of Pod web-2"
+	if got := horizontal.Decide(in).Events[0].Message; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // A refusal is an event once; the condition stays for as long as the refusal does, and goes with it.
 func TestRefusal(t *testing.T) {
 	in := web(900)

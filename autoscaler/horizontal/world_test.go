@@ -6,6 +6,7 @@ package horizontal_test
 import (
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
@@ -28,6 +29,7 @@ var podResource = v1.SchemeGroupVersion.WithResource("pods")
 // world is a Deployment web with its pods and their usage, an HPA, and one pod beside them that is none of theirs.
 // Both sides of the oracle only read it; stories change it between syncs.
 type world struct {
+	mu      sync.Mutex // virtual time keeps the two apart; this tells the race detector
 	tracker clienttesting.ObjectTracker
 	hpa     *autoscalingv2.HorizontalPodAutoscaler
 
@@ -65,6 +67,12 @@ func newWorld(seed int64) *world {
 		Spec:       specFrom(seed, ptr.To[int32](1), 20),
 	}
 	return w
+}
+
+func (w *world) locked(change func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	change()
 }
 
 func scaleOf(action clienttesting.Action) *autoscalingv1.Scale {
