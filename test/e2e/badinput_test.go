@@ -115,20 +115,25 @@ func orphanVolume(name, namespace, claim, zone string) *corev1.PersistentVolume 
 }
 
 // TestNodeWithoutZone: a node that is in no zone gets no ordinal, and the pod says so.
-func TestNodeWithoutZone(t *testing.T) {
-	t.Parallel()
+func TestNodeWithoutZone(outer *testing.T) {
+	outer.Parallel()
 	db := fixture.Workload{Name: "db", Replicas: 1, CPU: "50m", Tolerate: forLabel}
-	testenv.Test(t, features.New("a node without the zone label").
-		Assess("gets no ordinal, and the pod names the label", step(func(ctx context.Context, t *testing.T, s scene) {
+	deleteNode := func() {}
+	// After the namespace, and so not at the end of a step: a pod whose node is gone ends late.
+	outer.Cleanup(func() { deleteNode() })
+	testenv.Test(outer, features.New("a node without the zone label").
+		Setup(step(func(ctx context.Context, t *testing.T, s scene) {
 			node := fixture.Node(s.Namespace, map[string]string{forLabel: s.Namespace}, corev1.Taint{Key: forLabel, Value: s.Namespace, Effect: corev1.TaintEffectNoSchedule})
-			t.Cleanup(func() {
-				if err := s.Kube.CoreV1().Nodes().Delete(context.WithoutCancel(ctx), node.Name, metav1.DeleteOptions{}); err != nil {
-					t.Error(err)
-				}
-			})
 			db.NodeSelector = map[string]string{forLabel: s.Namespace}
 			s.create(ctx, t, node)
+			deleteNode = func() {
+				if err := s.Kube.CoreV1().Nodes().Delete(context.WithoutCancel(ctx), node.Name, metav1.DeleteOptions{}); err != nil {
+					outer.Error(err)
+				}
+			}
 			s.awaitNodes(ctx, t, s.Namespace, 1)
+		})).
+		Assess("gets no ordinal, and the pod names the label", step(func(ctx context.Context, t *testing.T, s scene) {
 			s.create(ctx, t, db.Service(), db.StatefulSet())
 			t.Log(s.awaitEvent(ctx, t, "Pod", "db-0", "FailedScheduling", corev1.LabelTopologyZone))
 		})).
