@@ -210,6 +210,7 @@ func slotPod(set string, ordinal int, templates ...string) *st.PodWrapper {
 // bound is a claim with its volume, which label key ties to values.
 func bound(claim, key string, values ...string) []runtime.Object {
 	pvc := st.MakePersistentVolumeClaim().Namespace("prod").Name(claim).VolumeName("pv-" + claim).Obj()
+	pvc.Annotations = map[string]string{"pv.kubernetes.io/bind-completed": "yes"}
 	pvc.UID, pvc.Status.Phase = types.UID(claim), v1.ClaimBound
 	pv := st.MakePersistentVolume().Name("pv-"+claim).NodeAffinityIn(key, values).Obj()
 	pv.Spec.ClaimRef = &v1.ObjectReference{Namespace: "prod", Name: claim, UID: pvc.UID}

@@ -51,9 +51,7 @@ func (s *slots) watch(factory informers.SharedInformerFactory) error {
 }
 
 func (s *slots) nodeChanged(before, after *v1.Node) {
-	if statefulset.TopologyChanged(before, after) {
-		s.activate(s.planner.NodesChanged())
-	}
+	s.activate(s.planner.NodeChanged(either(before, after).Name, after))
 }
 
 func (s *slots) podChanged(before, after *v1.Pod) {

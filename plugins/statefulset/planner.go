@@ -43,7 +43,7 @@ func (e *SetUnknownError) Error() string {
 }
 
 // Planner answers where slots belong, and remembers the answers. It is told of
-// every change of what it read (SetChanged, SlotChanged, NodesChanged) and
+// every change of what it read (SetChanged, SlotChanged, PodSettled, NodeChanged) and
 // works out again only what depends on it: a home per changed slot, a plan per
 // changed set. Those methods return the pods that wait for a place and whose
 // answer is another one now; whoever calls wakes exactly these.
@@ -134,10 +134,15 @@ func (p *Planner) SetChanged(key SetKey) (wake []*corev1.Pod) {
 	return nil
 }
 
-// NodesChanged tells that TopologyChanged is true of a node.
-func (p *Planner) NodesChanged() (wake []*corev1.Pod) {
+// NodeChanged tells that a node came, changed or, being nil, went. Only what
+// differs from the node as the planner read it counts: heartbeats, and events
+// that arrive after the planner has read their outcome, cost a comparison.
+func (p *Planner) NodeChanged(name string, now *corev1.Node) (wake []*corev1.Pod) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.topology == nil || !topologyChanged(p.topology.byName[name], now) {
+		return nil
+	}
 	p.topology = nil
 	for key, r := range p.records {
 		wake = append(wake, p.reconsider(key, r)...)

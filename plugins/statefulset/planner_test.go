@@ -278,11 +278,33 @@ func TestAnswersFollowChanges(t *testing.T) {
 	}
 
 	w.node("d1", "d")
-	if got := names(p.NodesChanged()); got != "db-3 db-4 db-5" { // b a c d a b
+	if got := names(p.NodeChanged("d1", w.nodes["d1"])); got != "db-3 db-4 db-5" { // b a c d a b
 		t.Errorf("woken by a fourth zone: %q", got)
 	}
 	if got := places(t, p, 0, 1, 2, 3, 4, 5); got != "b a c d a b" {
 		t.Errorf("places %q", got)
+	}
+	known := p.topology
+	heartbeat := w.nodes["d1"].DeepCopy()
+	heartbeat.Status.Phase = corev1.NodeRunning
+	p.NodeChanged("d1", heartbeat)
+	p.NodeChanged("never seen", nil)
+	if p.topology != known {
+		t.Errorf("nodes were read again for a heartbeat")
+	}
+}
+
+// A change that the planner read before it was told of it must still wake who
+// was answered before that.
+func TestChangeReadEarlyStillWakes(t *testing.T) {
+	w, p := newWorld(6)
+	places(t, p, 1) // told b
+	p.SlotChanged(dbSlot(5))
+	p.Reserve(dbSlot(0), "db-0", w.nodes["a1"])
+	w.bind("data-db-0", zone, "b")
+	places(t, p, 5) // reads the volume of db-0
+	if got := names(p.SlotChanged(dbSlot(0))); got != "db-1" {
+		t.Errorf("woken by the volume of db-0: %q, want db-1", got)
 	}
 }
 
@@ -354,7 +376,7 @@ func TestCheckpoint(t *testing.T) {
 	}
 }
 
-func TestTopologyChanged(t *testing.T) {
+func TestTopologyChangedBy(t *testing.T) {
 	base := (&world{nodes: map[string]*corev1.Node{}}).node("a1", "a")
 	labelled, tainted, busy := base.DeepCopy(), base.DeepCopy(), base.DeepCopy()
 	labelled.Labels[zone] = "b"
@@ -368,7 +390,7 @@ func TestTopologyChanged(t *testing.T) {
 		"added": {nil, base, true}, "removed": {base, nil, true}, "labelled": {base, labelled, true},
 		"tainted": {base, tainted, true}, "heartbeat": {base, busy, false},
 	} {
-		if got := TopologyChanged(tt.before, tt.after); got != tt.want {
+		if got := topologyChanged(tt.before, tt.after); got != tt.want {
 			t.Errorf("%s: got %t", name, got)
 		}
 	}
@@ -421,11 +443,13 @@ func BenchmarkPlaceOneSlotChanged(b *testing.B) {
 }
 
 func BenchmarkPlaceNodesChanged(b *testing.B) {
-	_, p := benchmarkWorld(1000, 5000)
+	w, p := benchmarkWorld(1000, 5000)
 	slot, asker := dbSlot(999), pod(dbSlot(999), "")
 	b.ReportAllocs()
-	for b.Loop() {
-		p.NodesChanged()
+	relabelled := []*corev1.Node{w.node("n0", "b"), w.node("n0", "a")}
+	for i := 0; b.Loop(); i++ {
+		w.nodes["n0"] = relabelled[i%2]
+		p.NodeChanged("n0", relabelled[i%2])
 		if _, err := p.Place(slot, asker, byZone); err != nil {
 			b.Fatal(err)
 		}

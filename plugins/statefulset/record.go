@@ -20,6 +20,7 @@ type record struct {
 	domains  []string
 	homes    map[int]*Home // ordinals present are up to date
 	plan     *Plan         // nil when to be made again
+	moved    bool          // the plan was made again since everyone who waits was asked about
 	waiting  map[int]waiter
 }
 
@@ -63,12 +64,23 @@ func (r *record) forget(ordinal int) {
 	r.plan = nil
 }
 
+// changed looks at the home of one slot again. Where it is the same place as
+// before, as it is for every pod that is bound where it was planned, nobody
+// who waits gets another answer.
 func (p *Planner) changed(slot Slot) []*corev1.Pod {
 	r := p.records[slot.Set]
 	if r == nil {
 		return nil
 	}
+	before := r.homes[slot.Ordinal]
 	r.forget(slot.Ordinal)
+	if len(r.waiting) > 0 && before != nil && !r.moved && r.topology != nil && r.topology == p.topology {
+		home := p.gatherer(r).home(slot)
+		r.homes[slot.Ordinal] = &home
+		if home.Domain == before.Domain && slices.Equal(home.Within, before.Within) {
+			return nil
+		}
+	}
 	return p.reconsider(slot.Set, r)
 }
 
@@ -88,6 +100,7 @@ func (p *Planner) reconsider(key SetKey, r *record) (wake []*corev1.Pod) {
 		r.waiting[ordinal] = w
 		wake = append(wake, w.pod)
 	}
+	r.moved = false
 	return wake
 }
 
@@ -112,7 +125,7 @@ func (p *Planner) place(r *record, slot Slot, w waiter) (Placement, error) {
 	}
 	r.topology, r.question = p.topology, q
 	if r.plan == nil {
-		r.plan = p.plan(r, slot)
+		r.plan, r.moved = p.plan(r, slot), true
 	}
 	placement, _ := r.plan.Of(slot.Ordinal)
 	return placement, nil
@@ -130,10 +143,7 @@ func (p *Planner) plan(r *record, asked Slot) *Plan {
 		Set: asked.Set, Start: r.question.start, Replicas: r.question.replicas, Asked: asked.Ordinal,
 		Domains: r.domains, Homes: r.homes,
 	}
-	g := gatherer{
-		source: p.source, reaches: p.rules.Reaches, topology: p.topology, key: r.question.spread.TopologyKey,
-		templates: r.question.templates, reserved: p.reserved,
-	}
+	g := p.gatherer(r)
 	for _, ordinal := range in.ordinals() {
 		if _, known := r.homes[ordinal]; !known {
 			home := g.home(Slot{Set: asked.Set, Ordinal: ordinal})
@@ -142,6 +152,13 @@ func (p *Planner) plan(r *record, asked Slot) *Plan {
 	}
 	plan := in.Plan()
 	return &plan
+}
+
+func (p *Planner) gatherer(r *record) gatherer {
+	return gatherer{
+		source: p.source, reaches: p.rules.Reaches, topology: p.topology, key: r.question.spread.TopologyKey,
+		templates: r.question.templates, reserved: p.reserved,
+	}
 }
 
 func ask(set *appsv1.StatefulSet, ordinal int, w waiter) question {

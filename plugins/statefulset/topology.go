@@ -20,10 +20,10 @@ func PassingTaint(key string) bool {
 		key == "ToBeDeletedByClusterAutoscaler"
 }
 
-// TopologyChanged tells whether a change of a node can change a plan: labels
-// and lasting taints can, the rest of a node never does. A nil node is one
-// that was not there, or is no longer.
-func TopologyChanged(before, after *corev1.Node) bool {
+// topologyChanged tells whether two states of a node can give two plans: labels
+// and lasting taints can, the rest of a node never does. A nil node is one that
+// is not there.
+func topologyChanged(before, after *corev1.Node) bool {
 	if before == nil || after == nil {
 		return before != after
 	}
