@@ -188,7 +188,7 @@ func (d *Decision) checkSelector(in Input) error {
 	return nil
 }
 
-func (in Input) minReplicas() int32 {
+func (in *Input) minReplicas() int32 {
 	if in.HPA.Spec.MinReplicas == nil {
 		return 1
 	}

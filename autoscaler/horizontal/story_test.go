@@ -27,7 +27,7 @@ import (
 
 var (
 	storyCount = flag.Int("stories", 100, "how many random stories to play against upstream's controller")
-	storySteps = flag.Int("steps", 120, "how many syncs a story lasts")
+	storySteps = flag.Int("steps", 90, "how many syncs a story lasts")
 	storySeed  = flag.Int64("seed", 1, "seed of the first story; the others count up from it")
 )
 
