@@ -201,7 +201,14 @@ func (g *nodeGroup) create(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		node, err := g.provider.client.Create(ctx, g.newNode(g.Group.Name+"-"+rand.String(5)), metav1.CreateOptions{})
+		booting := g.newNode(g.Group.Name + "-" + rand.String(5))
+		// A kubelet registers its node as not ready. Without a condition the node
+		// lifecycle controller takes the API server's not-ready taint off at once,
+		// and pods are bound to a node that has yet to boot.
+		booting.Status.Conditions = []v1.NodeCondition{{
+			Type: v1.NodeReady, Status: v1.ConditionFalse, Reason: "KubeletNotReady", Message: "the node boots", LastTransitionTime: metav1.Now(),
+		}}
+		node, err := g.provider.client.Create(ctx, booting, metav1.CreateOptions{})
 		if apierrors.IsAlreadyExists(err) {
 			continue
 		}

@@ -128,6 +128,9 @@ func TestNode(t *testing.T) {
 	if diff := cmp.Diff(wantAnnotations, got.Annotations); diff != "" {
 		t.Errorf("annotations (-want +got):\n%s", diff)
 	}
+	if c := got.Status.Conditions; len(c) != 1 || c[0].Type != v1.NodeReady || c[0].Status != v1.ConditionFalse {
+		t.Errorf("conditions %v, want Ready=False: it has yet to boot", c)
+	}
 }
 
 // A node that someone else deletes before the informer shows it is not
