@@ -139,6 +139,11 @@ func together(rises []rising) error {
 				Expected: fmt.Sprintf("the nodes for %d replicas asked for before the next tick, %s later", r.replicas, syncPeriod),
 				Actual:   "the last one was asked for after " + seconds(asked.Sub(r.at)),
 			}
+		case len(r.ready) < len(r.added) || ran.Before(ready):
+			return &story.Unexpected{
+				Expected: fmt.Sprintf("the pods of %d replicas run on nodes that are ready", r.replicas),
+				Actual:   fmt.Sprintf("they ran when %d of %d nodes were", len(r.ready), len(r.added)),
+			}
 		case ran.Sub(ready) > syncPeriod:
 			return &story.Unexpected{
 				Expected: fmt.Sprintf("the pods of %d replicas run when their nodes are ready", r.replicas),

@@ -66,6 +66,14 @@ func TestRise(t *testing.T) {
 			counts:    "9:6/6",
 			wrong:     "run when their nodes are ready",
 		},
+		"pods before their nodes": {
+			decisions: []entry{decided(9, 10)},
+			added:     at(nodeAdded, 10.2, 10.3, 10.3, 10.4, 10.4, 10.5),
+			ready:     at(nodeReady, 20.2, 20.3, 20.3, 20.4, 20.4),
+			run:       at(podRuns, 10.4, 10.5, 10.6, 10.7, 10.8, 11),
+			counts:    "9:6/6",
+			wrong:     "when 5 of 6 nodes were",
+		},
 		"a node too many": {
 			decisions: []entry{decided(9, 10)},
 			added:     at(nodeAdded, 10.2, 10.3, 10.3, 10.4, 10.4, 10.5, 10.6),
