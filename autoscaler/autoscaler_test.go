@@ -129,3 +129,23 @@ func TestARefusedHPAIsLeftAloneUntilTheOtherGoes(t *testing.T) {
 		}
 	})
 }
+
+func TestNodesComeInTheTickOfTheReplicasThatNeedThem(t *testing.T) {
+	perform(t, hpaList{webHPA("web", "web")}, nil, func(s *stage) {
+		s.set(func() { s.usage, s.slow = 1500, true })
+		s.pass(16 * time.Second)
+		// Six pods of one cpu: four on the node that is there, two on one that is to come.
+		var order []string
+		for _, action := range s.kube.Actions() {
+			switch {
+			case action.Matches("create", "nodes"):
+				order = append(order, "node")
+			case action.Matches("update", "deployments"):
+				order = append(order, "scale")
+			}
+		}
+		if diff := cmp.Diff([]string{"scale", "node"}, order); diff != "" {
+			t.Errorf("writes in their order (-want +got):\n%s", diff)
+		}
+	})
+}

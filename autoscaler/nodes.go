@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -18,6 +17,7 @@ import (
 	"github.com/berth-dev/berth/autoscaler/actuate"
 	"github.com/berth-dev/berth/autoscaler/cloud"
 	"github.com/berth-dev/berth/autoscaler/config"
+	"github.com/berth-dev/berth/autoscaler/forecast"
 	"github.com/berth-dev/berth/autoscaler/nodes"
 	"github.com/berth-dev/berth/plugins/statefulset"
 )
@@ -59,13 +59,28 @@ func (c *Conductor) decideNodes(ctx context.Context, decided []*replicas) {
 		klog.FromContext(ctx).Error(err, "Nodes are left alone in this tick")
 		return
 	}
-	simulation, err := c.nodes.Simulate(simulating, present, pods)
+	decision, err := c.simulate(simulating, in, present, pods, c.foresee(ctx, decided, pods))
 	if err != nil {
 		klog.FromContext(ctx).Error(err, "Nodes are left alone in this tick")
 		return
 	}
+	c.actNodes(ctx, in, groups, decision)
+}
+
+// simulate asks the engine, with the pods that will come and their claims in the simulation.
+func (c *Conductor) simulate(ctx context.Context, in nodes.Input, present []*corev1.Node, pods []*corev1.Pod, future forecast.Decision) (nodes.Decision, error) {
+	simulation, err := c.nodes.Simulate(ctx, present, pods)
+	if err != nil {
+		return nodes.Decision{}, err
+	}
 	defer simulation.Close()
-	c.actNodes(ctx, in, groups, nodes.Decide(in, simulation))
+	for _, claim := range future.Claims {
+		if err := simulation.AddObject(claim); err != nil {
+			return nodes.Decision{}, fmt.Errorf("claim %s/%s of a future pod: %w", claim.Namespace, claim.Name, err)
+		}
+	}
+	in.Forecast = future.Pods
+	return nodes.Decide(in, simulation), nil
 }
 
 // observeNodes turns what the provider and the informers say into the engine's input.
@@ -134,7 +149,7 @@ func (c *Conductor) volumes() []nodes.Volume {
 		if len(templates) == 0 {
 			continue
 		}
-		for _, ordinal := range wanted(set) {
+		for _, ordinal := range ordinals(set, replicasOf(set.Spec.Replicas, nil, scaled{})) {
 			slot := statefulset.Slot{Set: key, Ordinal: ordinal}
 			for _, template := range templates {
 				claim := c.reader.Claim(set.Namespace, statefulset.ClaimName(template, slot))
@@ -150,22 +165,6 @@ func (c *Conductor) volumes() []nodes.Volume {
 		}
 	}
 	return volumes
-}
-
-// wanted are the ordinals that a set asks for.
-func wanted(set *appsv1.StatefulSet) []int {
-	start, replicas := 0, 1
-	if set.Spec.Ordinals != nil {
-		start = int(set.Spec.Ordinals.Start)
-	}
-	if set.Spec.Replicas != nil {
-		replicas = int(*set.Spec.Replicas)
-	}
-	ordinals := make([]int, replicas)
-	for i := range ordinals {
-		ordinals[i] = start + i
-	}
-	return ordinals
 }
 
 // actNodes asks the provider for nodes, removes nodes, and says why.

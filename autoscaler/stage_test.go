@@ -34,9 +34,11 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/berth-dev/berth/autoscaler/actuate"
+	"github.com/berth-dev/berth/autoscaler/cloud/kwok"
 	"github.com/berth-dev/berth/autoscaler/config"
 	"github.com/berth-dev/berth/autoscaler/metrics"
 	"github.com/berth-dev/berth/autoscaler/observe"
+	"github.com/berth-dev/berth/autoscaler/simulator"
 )
 
 // stage is a cluster in memory with the Deployment web, its HPA, and a conductor at work.
@@ -52,6 +54,7 @@ type stage struct {
 	replicas int32
 	usage    int64 // milli-cpu per pod
 	down     error // what the metrics API answers
+	slow     bool  // the controllers make no pods
 	reads    int
 	scaled   []string
 }
@@ -61,11 +64,19 @@ func perform(t *testing.T, hpas []*autoscalingv2.HorizontalPodAutoscaler, vpas [
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		s := &stage{t: t, replicas: 3, usage: 500, events: record.NewFakeRecorder(1000)}
-		objects := []runtime.Object{&appsv1.Deployment{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: "web"},
-			Spec:       appsv1.DeploymentSpec{Replicas: ptr.To(s.replicas), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}},
-			Status:     appsv1.DeploymentStatus{Replicas: s.replicas},
-		}}
+		template := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}, Spec: webPod(0).Spec}
+		template.Spec.NodeName = ""
+		objects := []runtime.Object{
+			&appsv1.Deployment{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: "web", UID: "deployment"},
+				Spec:       appsv1.DeploymentSpec{Replicas: ptr.To(s.replicas), Selector: &metav1.LabelSelector{MatchLabels: template.Labels}, Template: template},
+				Status:     appsv1.DeploymentStatus{Replicas: s.replicas},
+			},
+			&appsv1.ReplicaSet{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: "web-1", UID: "replicaset", OwnerReferences: []metav1.OwnerReference{{Kind: "Deployment", Name: "web", UID: "deployment", Controller: ptr.To(true)}}},
+				Spec:       appsv1.ReplicaSetSpec{Template: template},
+			},
+		}
 		for i := range s.replicas {
 			objects = append(objects, webPod(i))
 		}
@@ -85,7 +96,33 @@ func perform(t *testing.T, hpas []*autoscalingv2.HorizontalPodAutoscaler, vpas [
 		if err != nil {
 			t.Fatal(err)
 		}
+		node := func(name string) *corev1.Node {
+			size := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("4"), corev1.ResourceMemory: resource.MustParse("16Gi"), corev1.ResourcePods: resource.MustParse("110")}
+			return &corev1.Node{
+				ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name)},
+				Status:     corev1.NodeStatus{Capacity: size, Allocatable: size, Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}},
+			}
+		}
+		if err := s.kube.Tracker().Add(node("n1")); err != nil {
+			t.Fatal(err)
+		}
+		profiles, err := simulator.ParseConfiguration([]byte("apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sim, err := simulator.New(ctx, simulator.Options{Overlay: simulator.NewOverlay(factory), Configuration: profiles})
+		if err != nil {
+			t.Fatal(err)
+		}
+		group := kwok.Group{Name: "pool", Max: 5, Labels: map[string]string{"pool": "a"}, Capacity: node("").Status.Capacity}
+		nodeParts := &NodeParts{
+			Provider: kwok.New(s.kube.CoreV1().Nodes(), factory.Core().V1().Nodes().Lister(), []kwok.Group{group}),
+			Simulate: func(ctx context.Context, nodes []*corev1.Node, pods []*corev1.Pod) (Simulation, error) {
+				return sim.Begin(ctx, nodes, pods)
+			},
+		}
 		s.conductor = New(c, Parts{
+			Nodes:     nodeParts,
 			Reader:    reader,
 			Metrics:   metrics.NewReader(s, c.MetricsTimeout.Duration),
 			Writer:    actuate.New(s.kube.AutoscalingV2(), s.vpa.AutoscalingV1(), s.scales(), s.events),
@@ -99,7 +136,7 @@ func perform(t *testing.T, hpas []*autoscalingv2.HorizontalPodAutoscaler, vpas [
 		play(s)
 		cancel()
 		factory.Shutdown()
-		synctest.Wait()
+		s.pass(2 * time.Second) // the scheduler's metrics recorder looks at its context once a second
 	})
 }
 
@@ -143,6 +180,9 @@ func (s *stage) scales() *scalefake.FakeScaleClient {
 		web.Spec.Replicas, web.Status.Replicas = &scale.Spec.Replicas, scale.Spec.Replicas
 		if _, err := deployments.Update(s.t.Context(), web, metav1.UpdateOptions{}); err != nil {
 			return true, nil, err
+		}
+		if s.slow {
+			return true, scale, nil
 		}
 		pods := s.kube.CoreV1().Pods("prod")
 		for i := s.replicas; i < scale.Spec.Replicas; i++ {
@@ -206,7 +246,8 @@ func (s *stage) said(text string) (events []string) {
 func webPod(i int32) *corev1.Pod {
 	hourAgo := metav1.NewTime(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).Add(-time.Hour))
 	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: fmt.Sprintf("web-%d", i), Labels: map[string]string{"app": "web"}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: fmt.Sprintf("web-%d", i), UID: types.UID(fmt.Sprintf("web-%d", i)), Labels: map[string]string{"app": "web"},
+			OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "web-1", UID: "replicaset", Controller: ptr.To(true)}}},
 		Spec: corev1.PodSpec{NodeName: "n1", Containers: []corev1.Container{{Name: "c", Resources: corev1.ResourceRequirements{
 			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1")}}}}},
 		Status: corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &hourAgo,

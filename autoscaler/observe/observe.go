@@ -15,6 +15,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/labels"
 	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
@@ -22,6 +23,7 @@ import (
 	appslisters "k8s.io/client-go/listers/apps/v1"
 	autoscalinglisters "k8s.io/client-go/listers/autoscaling/v2"
 	corelisters "k8s.io/client-go/listers/core/v1"
+	storagelisters "k8s.io/client-go/listers/storage/v1"
 	"k8s.io/client-go/scale"
 	"k8s.io/client-go/tools/cache"
 )
@@ -34,6 +36,7 @@ type Reader struct {
 	namespaces   corelisters.NamespaceLister
 	claims       corelisters.PersistentVolumeClaimLister
 	volumes      corelisters.PersistentVolumeLister
+	classes      storagelisters.StorageClassLister
 	hpas         autoscalinglisters.HorizontalPodAutoscalerLister
 	deployments  appslisters.DeploymentLister
 	replicaSets  appslisters.ReplicaSetLister
@@ -43,6 +46,9 @@ type Reader struct {
 	scales scale.ScalesGetter
 	mapper meta.RESTMapper
 }
+
+// defaultClass is the annotation of the default StorageClass.
+const defaultClass = "storageclass.kubernetes.io/is-default-class"
 
 // unscheduledIndex is the pod index by whether a node is still to be found.
 const unscheduledIndex = "berth.dev/unscheduled"
@@ -68,6 +74,7 @@ func New(factory informers.SharedInformerFactory, vpas *VPAs, scales scale.Scale
 		namespaces:   core.Namespaces().Lister(),
 		claims:       core.PersistentVolumeClaims().Lister(),
 		volumes:      core.PersistentVolumes().Lister(),
+		classes:      factory.Storage().V1().StorageClasses().Lister(),
 		hpas:         factory.Autoscaling().V2().HorizontalPodAutoscalers().Lister(),
 		deployments:  apps.Deployments().Lister(),
 		replicaSets:  apps.ReplicaSets().Lister(),
@@ -123,6 +130,31 @@ func (r *Reader) UnscheduledPods() []*corev1.Pod {
 	return pods
 }
 
+// Deployments returns every Deployment, in no order.
+func (r *Reader) Deployments() []*appsv1.Deployment { return all(r.deployments.List) }
+
+// ReplicaSets returns every ReplicaSet, in no order.
+func (r *Reader) ReplicaSets() []*appsv1.ReplicaSet { return all(r.replicaSets.List) }
+
+// DefaultStorageClass returns the name of the class of claims that name none:
+// of several defaults the newest, as the API server chooses. It is empty where there is no default.
+func (r *Reader) DefaultStorageClass() string {
+	var newest *storagev1.StorageClass
+	for _, class := range all(r.classes.List) {
+		if class.Annotations[defaultClass] != "true" {
+			continue
+		}
+		if newest == nil || newest.CreationTimestamp.Before(&class.CreationTimestamp) ||
+			newest.CreationTimestamp.Equal(&class.CreationTimestamp) && class.Name < newest.Name {
+			newest = class
+		}
+	}
+	if newest == nil {
+		return ""
+	}
+	return newest.Name
+}
+
 // Deployment, ReplicaSet and StatefulSet return the object, or nil where there is none.
 func (r *Reader) Deployment(namespace, name string) *appsv1.Deployment {
 	return found(r.deployments.Deployments(namespace).Get(name))
@@ -131,13 +163,6 @@ func (r *Reader) Deployment(namespace, name string) *appsv1.Deployment {
 // ReplicaSet: see Deployment.
 func (r *Reader) ReplicaSet(namespace, name string) *appsv1.ReplicaSet {
 	return found(r.replicaSets.ReplicaSets(namespace).Get(name))
-}
-
-// ReplicaSetsOf returns the replica sets of a namespace that a selector matches.
-func (r *Reader) ReplicaSetsOf(namespace string, selector labels.Selector) []*appsv1.ReplicaSet {
-	return all(func(labels.Selector) ([]*appsv1.ReplicaSet, error) {
-		return r.replicaSets.ReplicaSets(namespace).List(selector)
-	})
 }
 
 // StatefulSet: see Deployment.
