@@ -19,6 +19,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -34,11 +35,8 @@ const (
 	exitInterrupted = 130
 )
 
-const (
-	clusterName = "berth-demo"
-	// boot is long enough to be told from everything else, and short enough to watch.
-	boot = 10 * time.Second
-)
+// boot is long enough to be told from everything else, and short enough to watch.
+const boot = 10 * time.Second
 
 type options struct {
 	bin        string
@@ -49,8 +47,8 @@ type options struct {
 func main() {
 	var o options
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
-	flags.StringVar(&o.bin, "bin", "bin", "folder of the programs that `make build cluster-build` builds")
-	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "tell the story on this cluster, made by `make cluster-up NODES=6 ZONES=3`, instead of a new one")
+	flags.StringVar(&o.bin, "bin", "bin", "`folder` of the programs that make build cluster-build makes")
+	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "`file` of a cluster to tell the story on, instead of a new one: make cluster-up NODES=6 ZONES=3 makes one that suits")
 	flags.BoolVar(&o.stay, "stay", false, "leave the cluster and the application up")
 	if err := flags.Parse(os.Args[1:]); errors.Is(err, flag.ErrHelp) {
 		os.Exit(exitExpected)
@@ -80,7 +78,6 @@ func main() {
 
 // run tells the whole story and leaves nothing behind that was not asked for.
 func run(ctx context.Context, o options, out *os.File) (err error) {
-	begin := time.Now()
 	cluster, err := connect(ctx, o, out)
 	if err != nil {
 		return err
@@ -88,15 +85,13 @@ func run(ctx context.Context, o options, out *os.File) (err error) {
 	defer func() {
 		err = errors.Join(err, leave(cluster, o, out, err != nil && ctx.Err() == nil))
 	}()
-	fmt.Fprintf(out, "the control plane is up after %s\n", time.Since(begin).Round(100*time.Millisecond))
-
 	d, err := newDemo(ctx, cluster)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.end(o.stay)) }()
 	teller := story.Teller{Out: out, Terminal: isTerminal(out), Diagnose: d.diagnose}
-	begin = time.Now()
+	begin := time.Now()
 	if err := teller.Tell(ctx, d.steps()); err != nil {
 		return err
 	}
@@ -110,7 +105,9 @@ func connect(ctx context.Context, o options, out io.Writer) (*fixture.Cluster, e
 		return fixture.Attach(o.kubeconfig)
 	}
 	fmt.Fprintf(out, "starting a control plane: 6 nodes in 3 zones, a new node boots for %s\n", boot)
-	return fixture.Start(ctx, fixture.Options{Name: clusterName, Bin: o.bin, Nodes: 6, Zones: 3, NodeBoot: boot, Progress: out})
+	// A name of its own: a cluster that was asked to stay is left alone by the next story.
+	name := fmt.Sprintf("demo-%d", os.Getpid())
+	return fixture.Start(ctx, fixture.Options{Name: name, Bin: o.bin, Nodes: 6, Zones: 3, NodeBoot: boot, Progress: out})
 }
 
 // leave takes the cluster down, or says how to.
@@ -120,7 +117,8 @@ func leave(cluster *fixture.Cluster, o options, out io.Writer, failed bool) erro
 	}
 	if o.stay {
 		down, err := cluster.Keep()
-		fmt.Fprintf(out, "\nthe cluster is up:\n  export KUBECONFIG=%s\n  %s   # takes it down\n", cluster.Kubeconfig, down)
+		fmt.Fprintf(out, "\nthe cluster stays up; the second line names its logs, the third takes it down:\n  export KUBECONFIG=%s\n  %s list\n  %s\n",
+			cluster.Kubeconfig, filepath.Join(o.bin, "cluster", "berth-cluster"), down)
 		return err
 	}
 	if failed {

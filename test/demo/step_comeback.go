@@ -7,6 +7,10 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/berth-dev/berth/test/demo/story"
 	"github.com/berth-dev/berth/test/fixture"
@@ -17,16 +21,19 @@ import (
 func (d *demo) comeBack() story.Step {
 	return story.Step{
 		Title: "db 5→9→4→9: zones stay level, ordinals come back to their volumes",
-		Expected: "9 ordinals run in zones a b c a b c a b c, on new nodes in the zones that have no room;\n" +
+		Expected: "9 ordinals run in zones a b c a b c a b c, with a new node in each zone, for none has room for 3;\n" +
 			"at 4 they are in a b c a, and all 9 claims stay;\n" +
 			"back at 9 every ordinal has the volume it had, in its zone",
 		Play: func(ctx context.Context, p *story.Progress) (story.Happening, error) {
-			nodes := len(d.added())
+			begin := time.Now()
 			grown, err := d.scaleDB(ctx, p, 9)
+			if err == nil {
+				err = d.oneEach(begin)
+			}
 			if err != nil {
 				return story.Happening{Table: where(grown)}, err
 			}
-			notes := []string{fmt.Sprintf("9: %s, %d nodes added for it", grown.Zones(), len(d.added())-nodes)}
+			notes := []string{fmt.Sprintf("5→9 after %s: %s", seconds(time.Since(begin)), letters(grown))}
 			shrunk, err := d.scaleDB(ctx, p, 4)
 			if err == nil {
 				err = sameVolumes(grown, shrunk)
@@ -34,12 +41,12 @@ func (d *demo) comeBack() story.Step {
 			if err != nil {
 				return story.Happening{Notes: notes, Table: where(shrunk)}, err
 			}
-			notes = append(notes, fmt.Sprintf("4: %s, and %d claims", shrunk.Zones(), len(homes(shrunk))))
+			notes = append(notes, fmt.Sprintf("9→4: %s, and %d claims", letters(shrunk), len(homes(shrunk))))
 			back, err := d.scaleDB(ctx, p, 9)
 			if err == nil {
 				err = sameVolumes(grown, back)
 			}
-			notes = append(notes, fmt.Sprintf("9: %s, every ordinal with the volume it had", back.Zones()))
+			notes = append(notes, fmt.Sprintf("4→9: %s, every ordinal with the volume it had", letters(back)))
 			return story.Happening{Notes: notes, Table: where(back)}, err
 		},
 	}
@@ -50,6 +57,23 @@ func (d *demo) scaleDB(ctx context.Context, p *story.Progress, replicas int) (fi
 		return nil, err
 	}
 	return d.dbSettles(ctx, p, replicas)
+}
+
+// oneEach fails where the zones did not get one node each since then.
+func (d *demo) oneEach(begin time.Time) error {
+	zones := map[string]int{}
+	added := d.journal.since(begin, nodeAdded, "")
+	for _, node := range d.added() {
+		if slices.ContainsFunc(added, func(e entry) bool { return e.name == node.Name }) {
+			zones[node.Labels[corev1.LabelTopologyZone]]++
+		}
+	}
+	for _, zone := range d.zones {
+		if zones[zone] != 1 {
+			return &story.Unexpected{Expected: "one new node in each zone", Actual: fmt.Sprint(zones)}
+		}
+	}
+	return nil
 }
 
 // sameVolumes fails where a claim went, came, or has another volume.

@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/berth-dev/berth/test/demo/story"
 	"github.com/berth-dev/berth/test/fixture"
@@ -40,8 +41,11 @@ func (d *demo) dbSettles(ctx context.Context, p *story.Progress, replicas int) (
 			return "", false, err
 		}
 		table = seen
-		state := fmt.Sprintf("db: %d of %d ready, in zones %s", table.Running(), replicas, table.Zones())
+		state := fmt.Sprintf("db: %d wanted, %d ready, in %s", replicas, table.Running(), letters(table))
 		return state, settled(table, replicas), inZones(table, d.zones)
 	})
 	return table, err
 }
+
+// letters is the zone of each ordinal with a pod, in order: "a b c a b".
+func letters(table fixture.Table) string { return strings.ReplaceAll(table.Zones(), "zone-", "") }

@@ -12,6 +12,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
+	vpaclient "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/client/clientset/versioned/typed/autoscaling.k8s.io/v1"
+	"k8s.io/client-go/rest"
 
 	"github.com/berth-dev/berth/test/demo/story"
 	"github.com/berth-dev/berth/test/fixture"
@@ -26,15 +28,37 @@ func (d *demo) refuse() story.Step {
 			if _, err := d.createVPA(ctx, fixture.VPA(db, fixture.Target("StatefulSet", db))); err != nil {
 				return story.Happening{}, fmt.Errorf("the VPA on db: %w", err)
 			}
-			_, err := d.createVPA(ctx, fixture.VPA(web, fixture.Target("Deployment", web)))
+			warnings, err := d.createVPA(ctx, fixture.VPA(web, fixture.Target("Deployment", web)))
 			message, err := refused(err)
-			return story.Happening{Notes: []string{message}}, err
+			notes := []string{message}
+			for _, warning := range warnings {
+				notes = append(notes, "with a warning: "+warning)
+			}
+			return story.Happening{Notes: notes}, err
 		},
 	}
 }
 
-func (d *demo) createVPA(ctx context.Context, vpa *vpav1.VerticalPodAutoscaler) (*vpav1.VerticalPodAutoscaler, error) {
-	return d.VPA.AutoscalingV1().VerticalPodAutoscalers(d.namespace).Create(ctx, vpa, metav1.CreateOptions{})
+// createVPA returns the warnings that the API server has for whoever creates it.
+func (d *demo) createVPA(ctx context.Context, vpa *vpav1.VerticalPodAutoscaler) (warnings, error) {
+	var heard warnings
+	config := rest.CopyConfig(d.REST)
+	config.WarningHandler = &heard
+	client, err := vpaclient.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	_, err = client.VerticalPodAutoscalers(d.namespace).Create(ctx, vpa, metav1.CreateOptions{})
+	return heard, err
+}
+
+// warnings keeps what client-go would print into the middle of the story.
+type warnings []string
+
+func (w *warnings) HandleWarningHeader(_ int, _, text string) {
+	if text != "" {
+		*w = append(*w, text)
+	}
 }
 
 // refused returns what the API server said when it refused, and an error where

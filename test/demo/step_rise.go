@@ -31,7 +31,11 @@ func (d *demo) rise() story.Step {
 		Play: func(ctx context.Context, p *story.Progress) (story.Happening, error) {
 			if err := d.until(ctx, p, "web's autoscaler to know its load", func(context.Context) (string, bool, error) {
 				cpu, desired := d.utilization()
-				return fmt.Sprintf("before the load: web at cpu %d %%, %d wanted", cpu, desired), desired == few && near(cpu, everyday), nil
+				state := fmt.Sprintf("before the load: web's cpu is at %d %%", cpu)
+				if cpu == 0 {
+					state = "before the load: web has no metrics yet"
+				}
+				return state, desired == few && near(cpu, everyday), nil
 			}); err != nil {
 				return story.Happening{}, err
 			}
