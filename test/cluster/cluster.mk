@@ -34,3 +34,7 @@ cluster-up: cluster-build $(if $(filter-out off,$(or $(BERTH),on)),build) ## Sta
 .PHONY: cluster-down
 cluster-down: ## Stop the cluster NAME and remove every trace of it
 	@if [ -x $(CLUSTER_BIN)/berth-cluster ]; then $(CLUSTER_BIN)/berth-cluster down --name $(NAME); fi
+
+.PHONY: cluster-test
+cluster-test: cluster-build ## Check on real clusters what test/cluster promises
+	cd test/cluster && BERTH_BIN=$(BIN) go test -count=1 -p 1 ./smoke

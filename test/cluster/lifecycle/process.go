@@ -171,7 +171,7 @@ func ended(c kwokconfig.Component) error {
 // alive guards against a process id that has gone to another program since. On
 // a system without /proc it believes the id.
 func alive(pid int, c kwokconfig.Component) bool {
-	if syscall.Kill(pid, 0) != nil {
+	if pid <= 0 || syscall.Kill(pid, 0) != nil {
 		return false
 	}
 	line, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")

@@ -64,7 +64,9 @@ func Up(ctx context.Context, home Home, request Request, say Say) error {
 		{"Berth", u.berth},
 	} {
 		if err := step.do(ctx); err != nil {
-			return fmt.Errorf("%s: %w", step.what, err)
+			// What there is of it stays, to be looked at.
+			return fmt.Errorf("%s: %w\nlogs are in %s/logs; berth-cluster down --name %s removes them",
+				step.what, err, u.place.Dir, u.Name)
 		}
 	}
 	return nil

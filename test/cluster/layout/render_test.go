@@ -1,0 +1,192 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package layout
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	kwokconfig "sigs.k8s.io/kwok/pkg/apis/config/v1alpha1"
+	"sigs.k8s.io/yaml"
+)
+
+var place = Place{Dir: "/c/clusters/x", ClusterBin: "/b/cluster", BerthBin: "/b"}
+
+// documents splits a rendered file, leaving comments out.
+func documents(data []byte) []string {
+	var out []string
+	for text := range strings.SplitSeq(string(data), "\n---\n") {
+		if j, err := yaml.YAMLToJSON([]byte(text)); err == nil && string(j) != "null" {
+			out = append(out, text)
+		}
+	}
+	return out
+}
+
+func TestControlPlane(t *testing.T) {
+	for name, tc := range map[string]struct {
+		hpaController bool
+		want          []kwokconfig.ExtraArgs
+	}{
+		"one HPA controller acts, and it is not the built-in one": {
+			want: []kwokconfig.ExtraArgs{{Key: "controllers", Value: "*,-horizontal-pod-autoscaler-controller"}},
+		},
+		"unless it is asked for": {hpaController: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := DefaultOptions()
+			o.HPAController = tc.hpaController
+			rendered, err := ControlPlane(o, place)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var config kwokconfig.KwokctlConfiguration
+			if err := yaml.UnmarshalStrict([]byte(documents(rendered)[0]), &config); err != nil {
+				t.Fatal(err)
+			}
+			var got []kwokconfig.ExtraArgs
+			for _, patch := range config.ComponentsPatches {
+				if patch.Name == "kube-controller-manager" {
+					got = append(got, patch.ExtraArgs...)
+				}
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("flags of kube-controller-manager (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestManifestsAreObjects(t *testing.T) {
+	rendered, err := Manifests(12345)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]bool{}
+	for _, text := range documents(rendered) {
+		var object unstructured.Unstructured
+		if err := yaml.Unmarshal([]byte(text), &object.Object); err != nil {
+			t.Fatalf("%v in\n%s", err, text)
+		}
+		got[object.GetKind()+"/"+object.GetName()] = true
+		if object.GetKind() == "APIService" {
+			if port, _, _ := unstructured.NestedFieldNoCopy(object.Object, "spec", "service", "port"); port != float64(12345) {
+				t.Errorf("metrics are served on port %v, want 12345", port)
+			}
+		}
+	}
+	for _, want := range []string{"StorageClass/zonal", "StorageClass/local", "CSIDriver/zonal.berth.test", "CSIDriver/local.berth.test", "Namespace/berth-system", "APIService/v1beta1.metrics.k8s.io"} {
+		if !got[want] {
+			t.Errorf("no %s among %v", want, got)
+		}
+	}
+}
+
+func TestSchedulerConfig(t *testing.T) {
+	for name, tc := range map[string]struct {
+		given string
+		want  map[string]any
+	}{
+		"what is given is kept": {
+			given: `{apiVersion: v1, kind: KubeSchedulerConfiguration, parallelism: 3, leaderElection: {leaderElect: true, resourceName: x}}`,
+			want: map[string]any{
+				"apiVersion":       "v1",
+				"kind":             "KubeSchedulerConfiguration",
+				"parallelism":      float64(3),
+				"leaderElection":   map[string]any{"leaderElect": false, "resourceName": "x"},
+				"clientConnection": map[string]any{"kubeconfig": "/c/clusters/x/berth/berth-scheduler.kubeconfig"},
+			},
+		},
+		"the embedded one has the profile": {
+			want: map[string]any{
+				"apiVersion":       "kubescheduler.config.k8s.io/v1",
+				"kind":             "KubeSchedulerConfiguration",
+				"profiles":         []any{map[string]any{"schedulerName": "berth-scheduler"}},
+				"leaderElection":   map[string]any{"leaderElect": false},
+				"clientConnection": map[string]any{"kubeconfig": "/c/clusters/x/berth/berth-scheduler.kubeconfig"},
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var given []byte
+			if tc.given != "" {
+				given = []byte(tc.given)
+			}
+			rendered, err := SchedulerConfig(given, place)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got map[string]any
+			if err := yaml.Unmarshal(rendered, &got); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("configuration (-want +got):\n%s", diff)
+			}
+		})
+	}
+	if _, err := SchedulerConfig([]byte("kind: Pod"), place); err == nil || !strings.Contains(err.Error(), "KubeSchedulerConfiguration") {
+		t.Errorf("another kind: got %v, want an error that names the kind wanted", err)
+	}
+}
+
+func TestAutoscalerConfig(t *testing.T) {
+	o := DefaultOptions()
+	o.Zones, o.NodeCPU = 2, "8"
+	rendered, err := AutoscalerConfig(nil, o, place, 4711)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		BindAddress string
+		Nodes       struct {
+			SchedulerConfigFile string
+			Groups              []struct {
+				Name     string
+				Template struct{ Capacity map[string]string }
+			}
+		}
+	}
+	if err := yaml.Unmarshal(rendered, &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.BindAddress != "127.0.0.1:4711" || got.Nodes.SchedulerConfigFile != place.ConfigOf(BerthScheduler) {
+		t.Errorf("got address %s and scheduler configuration %s", got.BindAddress, got.Nodes.SchedulerConfigFile)
+	}
+	var groups []string
+	for _, group := range got.Nodes.Groups {
+		groups = append(groups, group.Name)
+		if group.Template.Capacity["cpu"] != "8" {
+			t.Errorf("group %s has %s cpu, want 8", group.Name, group.Template.Capacity["cpu"])
+		}
+	}
+	if diff := cmp.Diff([]string{"zone-a", "zone-b"}, groups); diff != "" {
+		t.Errorf("groups (-want +got):\n%s", diff)
+	}
+	if _, err := AutoscalerConfig([]byte("[[ .Nonsense ]]"), o, place, 1); err == nil {
+		t.Error("a template that asks for what there is not is an error")
+	}
+	if given, err := AutoscalerConfig([]byte("port [[ .Port ]]"), o, place, 1); err != nil || string(given) != "port 1" {
+		t.Errorf("a given template: got %q, %v", given, err)
+	}
+}
+
+func TestImpersonating(t *testing.T) {
+	admin := clientcmdapi.NewConfig()
+	admin.AuthInfos["admin"] = &clientcmdapi.AuthInfo{ClientKey: "k"}
+	got := Impersonating(admin, "berth-system", "berth-scheduler").AuthInfos["admin"]
+	if got.ClientKey != "k" || got.Impersonate != "system:serviceaccount:berth-system:berth-scheduler" {
+		t.Errorf("got %+v", got)
+	}
+	want := []string{"system:serviceaccounts", "system:serviceaccounts:berth-system", "system:authenticated"}
+	if diff := cmp.Diff(want, got.ImpersonateGroups); diff != "" {
+		t.Errorf("groups (-want +got):\n%s", diff)
+	}
+	if admin.AuthInfos["admin"].Impersonate != "" {
+		t.Error("the administrator's own kubeconfig changed")
+	}
+}
