@@ -74,7 +74,7 @@ func (p *Planner) Place(slot Slot, pod *corev1.Pod, spread Spread) (Placement, e
 	r := p.record(slot.Set)
 	w := waiter{pod: pod, spread: spread}
 	placement, err := p.place(r, slot, w)
-	w.answered, w.domain = err == nil, placement.Domain
+	w.domain = placement.Domain
 	r.waiting[slot.Ordinal] = w
 	return placement, err
 }
@@ -150,7 +150,8 @@ func (p *Planner) NodeChanged(name string, now *corev1.Node) (wake []*corev1.Pod
 	return wake
 }
 
-// Waiting returns the domain that a waiting pod was told last.
+// Waiting returns the domain that a waiting pod was told last, empty if it was
+// told that it has none.
 func (p *Planner) Waiting(slot Slot, uid types.UID) (domain string, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -159,7 +160,7 @@ func (p *Planner) Waiting(slot Slot, uid types.UID) (domain string, ok bool) {
 		return "", false
 	}
 	w := r.waiting[slot.Ordinal]
-	return w.domain, w.waits(uid) && w.answered
+	return w.domain, w.waits(uid)
 }
 
 // Checkpoint remembers which slots are reserved and who waits; restore puts

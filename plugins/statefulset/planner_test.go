@@ -167,6 +167,10 @@ func TestHomes(t *testing.T) {
 			func(w *world) { w.bind("data-db-0", zone, "c", "b") },
 			Home{Within: []string{"b", "c"}, Tie: BoundVolume, Claim: "data-db-0", Volume: "pv-data-db-0"},
 		},
+		"volume of two zones without nodes": {
+			func(w *world) { w.bind("data-db-0", zone, "y", "x") },
+			Home{Within: []string{"x", "y"}, Tie: BoundVolume, Claim: "data-db-0", Volume: "pv-data-db-0"},
+		},
 		"volume of two zones, pod in one": {
 			func(w *world) {
 				w.bind("data-db-0", zone, "c", "b")
@@ -276,6 +280,9 @@ func TestAnswersFollowChanges(t *testing.T) {
 	if got := names(p.SlotChanged(dbSlot(0))); got != "" {
 		t.Errorf("woken again though nothing changed: %q", got)
 	}
+	if p.records[db].plan != nil {
+		t.Errorf("everyone was asked again though nothing changed")
+	}
 
 	w.node("d1", "d")
 	if got := names(p.NodeChanged("d1", w.nodes["d1"])); got != "db-3 db-4 db-5" { // b a c d a b
@@ -308,6 +315,20 @@ func TestChangeReadEarlyStillWakes(t *testing.T) {
 	}
 }
 
+func TestAnswersFollowTheOrdinals(t *testing.T) {
+	w, p := newWorld(2)
+	if got := places(t, p, 0, 1, 4); got != "a b b" { // 4 is beyond the set, and counts 2 and 3
+		t.Errorf("places %q, want a b b", got)
+	}
+	w.sets[db].Spec.Ordinals = &appsv1.StatefulSetOrdinals{Start: 1}
+	if got := places(t, p, 1, 2); got != "a b" {
+		t.Errorf("with first ordinal 1 places %q, want a b", got)
+	}
+	if got := names(p.SetChanged(db)); got != "db-4" {
+		t.Errorf("woken: %q, want db-4", got)
+	}
+}
+
 func TestWaitingForTheSet(t *testing.T) {
 	w, p := newWorld(3)
 	delete(w.sets, db)
@@ -333,6 +354,7 @@ func TestWaitingForTheSet(t *testing.T) {
 
 func TestReservationIsAHome(t *testing.T) {
 	w, p := newWorld(3)
+	places(t, p, 0, 1, 2)
 	p.Reserve(dbSlot(0), "db-0", w.nodes["c1"])
 	if got := places(t, p, 1, 2); got != "a b" {
 		t.Errorf("beside a sibling reserved in c: %q, want a b", got)

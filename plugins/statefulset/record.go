@@ -35,10 +35,9 @@ type question struct {
 
 // waiter is a pod that was told a domain and is not reserved yet.
 type waiter struct {
-	pod      *corev1.Pod
-	spread   Spread
-	answered bool
-	domain   string
+	pod    *corev1.Pod
+	spread Spread
+	domain string // empty while it has none
 }
 
 // reservation is a slot whose pod has a node in memory, not yet in the API.
@@ -93,10 +92,10 @@ func (p *Planner) reconsider(key SetKey, r *record) (wake []*corev1.Pod) {
 	}
 	for ordinal, w := range r.waiting {
 		placement, err := p.place(r, Slot{Set: key, Ordinal: ordinal}, w)
-		if err != nil || (w.answered && placement.Domain == w.domain) {
+		if err != nil || placement.Domain == w.domain {
 			continue
 		}
-		w.answered, w.domain = true, placement.Domain
+		w.domain = placement.Domain
 		r.waiting[ordinal] = w
 		wake = append(wake, w.pod)
 	}
