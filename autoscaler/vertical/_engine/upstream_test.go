@@ -209,6 +209,7 @@ func (s *story) step(at time.Time) ([]Sample, []OOM) {
 // Over virtual weeks of random workloads the recommendation is upstream's at every
 // step, and so are the buckets that it was read from.
 func TestUpstreamAgrees(t *testing.T) {
+	model.GetAggregationsConfig() // made at first use, without a lock
 	for seed := range int64(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
