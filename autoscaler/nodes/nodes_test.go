@@ -78,7 +78,7 @@ func emptyFor(d time.Duration, nodes ...Node) History {
 
 func TestDecide(t *testing.T) {
 	a, b, c := zoneGroup("a", 0, 10, 0), zoneGroup("b", 0, 10, 0), zoneGroup("c", 0, 10, 0)
-	a1 := nodeIn(a, "a1")
+	a1, a2 := nodeIn(a, "a1"), nodeIn(a, "a2")
 	withTarget := func(g Group, target int) Group { g.Target = target; return g }
 	withMin := func(g Group, low int) Group { g.Min = low; return g }
 	full := podOf("full", "4").Node("a1").Obj()
@@ -210,6 +210,29 @@ func TestDecide(t *testing.T) {
 			},
 			want: Decision{Kept: []Kept{{"a1", "nodes were added 1m0s ago (limit 10m0s)"}}},
 		},
+		"an empty node stays while its group grows": {
+			in: Input{
+				Groups: []Group{withTarget(a, 1)}, Nodes: []Node{a1}, History: emptyFor(time.Hour, a1),
+				Pending: []*v1.Pod{podOf("web", "1").NodeSelector(map[string]string{v1.LabelHostname: "zone-a-new-0"}).Obj()},
+			},
+			want: Decision{
+				Adds: []Add{{Group: "zone-a", Count: 1, Target: 2, Pods: []types.NamespacedName{name("web")}, Reason: "1 pods that fit on no other node, first prod/web"}},
+				Kept: []Kept{{"a1", "group zone-a grows by 1"}},
+			},
+		},
+		"of two nodes that reach a volume one stays": {
+			in: Input{
+				Groups:  []Group{{Name: "old", Target: 2, Template: template("elsewhere", "4")}},
+				Nodes:   []Node{{Object: a2.Object, Group: "old"}, {Object: a1.Object, Group: "old"}},
+				Volumes: []Volume{zoneVolume("prod/db-0", "a")}, History: emptyFor(time.Hour, a1, a2),
+			},
+			want: Decision{
+				Removals: []Removal{{
+					Node: "a1", UID: "uid-a1", Group: "old", Reason: "empty for 1h0m0s (limit 10m0s); group old has 2 nodes, minimum 0",
+				}},
+				Kept: []Kept{{"a2", "the last node that reaches the volume of prod/db-0, and no group can add another"}},
+			},
+		},
 		"the last node of a zone stays for a volume when no group can grow there": {
 			in: Input{
 				Groups: []Group{{Name: "old", Target: 1, Template: template("elsewhere", "4")}}, Nodes: []Node{{Object: a1.Object, Group: "old"}},
@@ -283,39 +306,5 @@ func TestDecideWithoutAnswer(t *testing.T) {
 	}
 	if len(sim.saved) != 0 {
 		t.Errorf("%d forks were not reverted", len(sim.saved))
-	}
-}
-
-func TestHistory(t *testing.T) {
-	a := zoneGroup("a", 0, 10, 2)
-	a1, a2 := nodeIn(a, "a1"), nodeIn(a, "a2", podOf("web", "1").Node("a2").Obj())
-	in := Input{Now: start, Config: Defaults(), Groups: []Group{a}, Nodes: []Node{a1, a2}}
-	in.History = History{
-		EmptySince: map[types.UID]time.Time{"uid-a1": start.Add(-time.Minute), "uid-a2": start.Add(-time.Minute), "gone": start},
-		Backoff:    map[string]Backoff{"gone": {Until: start.Add(time.Minute)}, "zone-a": {Until: start.Add(-4 * time.Hour)}},
-	}
-	want := History{
-		EmptySince:   map[types.UID]time.Time{"uid-a1": start.Add(-time.Minute)},
-		WasReady:     map[types.UID]bool{"uid-a1": true, "uid-a2": true},
-		MissingSince: map[string]time.Time{},
-		Backoff:      map[string]Backoff{},
-	}
-	if diff := cmp.Diff(want, Decide(in, newToy(in)).History); diff != "" {
-		t.Errorf("history (-want +got):\n%s", diff)
-	}
-}
-
-func TestBackoffDoublesAndResets(t *testing.T) {
-	config, now, h := Defaults(), start, History{}
-	for _, want := range []time.Duration{5, 10, 20, 30, 30} {
-		h = h.Failed("a", "out of stock", now, config)
-		if got := h.Backoff["a"]; got.For != want*time.Minute || got.Until != now.Add(got.For) {
-			t.Fatalf("got %+v, want %dm", got, want)
-		}
-		now = h.Backoff["a"].Until
-	}
-	h = h.Failed("a", "out of stock", now.Add(config.BackoffReset), config)
-	if got := h.Backoff["a"].For; got != config.Backoff {
-		t.Errorf("back-off %s after the reset, want %s", got, config.Backoff)
 	}
 }

@@ -1,0 +1,51 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nodes
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+func TestHistory(t *testing.T) {
+	a := zoneGroup("a", 0, 10, 2)
+	a1, a2 := nodeIn(a, "a1"), nodeIn(a, "a2", podOf("web", "1").Node("a2").Obj())
+	in := Input{Now: start, Config: Defaults(), Groups: []Group{a}, Nodes: []Node{a1, a2}}
+	in.History = History{
+		EmptySince: map[types.UID]time.Time{"uid-a1": start.Add(-time.Minute), "uid-a2": start.Add(-time.Minute), "gone": start},
+		Backoff:    map[string]Backoff{"gone": {Until: start.Add(time.Minute)}, "zone-a": {Until: start.Add(-4 * time.Hour)}},
+	}
+	want := History{
+		EmptySince:   map[types.UID]time.Time{"uid-a1": start.Add(-time.Minute)},
+		WasReady:     map[types.UID]bool{"uid-a1": true, "uid-a2": true},
+		MissingSince: map[string]time.Time{},
+		Backoff:      map[string]Backoff{},
+	}
+	if diff := cmp.Diff(want, Decide(in, newToy(in)).History); diff != "" {
+		t.Errorf("history (-want +got):\n%s", diff)
+	}
+	// A pod that is about to need the node starts its time anew.
+	in.Forecast = podsOf(1, "web", "1")
+	if got := Decide(in, newToy(in)).History.EmptySince; len(got) != 0 {
+		t.Errorf("empty nodes %v, want none: a pod was placed on it", got)
+	}
+}
+
+func TestBackoffDoublesAndResets(t *testing.T) {
+	config, now, h := Defaults(), start, History{}
+	for _, want := range []time.Duration{5, 10, 20, 30, 30} {
+		h = h.Failed("a", "out of stock", now, config)
+		if got := h.Backoff["a"]; got.For != want*time.Minute || got.Until != now.Add(got.For) {
+			t.Fatalf("got %+v, want %dm", got, want)
+		}
+		now = h.Backoff["a"].Until
+	}
+	h = h.Failed("a", "out of stock", now.Add(config.BackoffReset), config)
+	if got := h.Backoff["a"].For; got != config.Backoff {
+		t.Errorf("back-off %s after the reset, want %s", got, config.Backoff)
+	}
+}
