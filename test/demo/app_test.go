@@ -138,26 +138,3 @@ func TestSettled(t *testing.T) {
 		})
 	}
 }
-
-func TestSameVolumes(t *testing.T) {
-	before := fixture.Table{row(0, "a", "a"), row(1, "b", "b")}
-	other := row(1, "b", "b")
-	other.Volume = "another"
-	for name, tc := range map[string]struct {
-		after fixture.Table
-		wrong bool
-	}{
-		"the same":        {after: before},
-		"pods may go":     {after: fixture.Table{row(0, "", "a"), row(1, "", "b")}},
-		"a claim went":    {after: fixture.Table{row(0, "a", "a")}, wrong: true},
-		"a claim came":    {after: append(slices.Clone(before), row(2, "c", "c")), wrong: true},
-		"another volume":  {after: fixture.Table{row(0, "a", "a"), other}, wrong: true},
-		"nothing is left": {wrong: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if err := sameVolumes(before, tc.after); (err != nil) != tc.wrong {
-				t.Errorf("error %v, want one: %t", err, tc.wrong)
-			}
-		})
-	}
-}

@@ -137,9 +137,14 @@ func (d *demo) added() []*corev1.Node {
 	return slices.DeleteFunc(d.present(), func(n *corev1.Node) bool { return n.Labels[groupLabel] == "" })
 }
 
-// podsOn counts the pods that run on each node, from every namespace.
-func (d *demo) podsOn() map[string]int {
+// everywhere returns the pods of every namespace.
+func (d *demo) everywhere() []*corev1.Pod {
 	pods, _ := d.pods.List(labels.Everything())
+	return pods
+}
+
+// podsOn counts the pods on each node, those that are about to end included.
+func podsOn(pods []*corev1.Pod) map[string]int {
 	count := map[string]int{}
 	for _, pod := range pods {
 		if pod.Spec.NodeName != "" {

@@ -72,7 +72,7 @@ func (d *demo) said(ctx context.Context, kind, name string) []string {
 }
 
 func (d *demo) nodesTable() [][]string {
-	pods := d.podsOn()
+	pods := podsOn(d.everywhere())
 	rows := [][]string{{"node", "zone", "group", "ready", "pods"}}
 	for _, node := range d.present() {
 		rows = append(rows, []string{

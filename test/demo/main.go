@@ -48,7 +48,7 @@ func main() {
 	var o options
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.StringVar(&o.bin, "bin", "bin", "`folder` of the programs that make build cluster-build makes")
-	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "`file` of a cluster to tell the story on, instead of a new one: make cluster-up NODES=6 ZONES=3 makes one that suits")
+	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "`file` of a cluster to tell the story on, instead of a new one: make cluster-up NODES=6 ZONES=3 NODE_BOOT=10s makes one that suits")
 	flags.BoolVar(&o.stay, "stay", false, "leave the cluster and the application up")
 	if err := flags.Parse(os.Args[1:]); errors.Is(err, flag.ErrHelp) {
 		os.Exit(exitExpected)

@@ -21,19 +21,21 @@ import (
 func (d *demo) comeBack() story.Step {
 	return story.Step{
 		Title: "db 5→9→4→9: zones stay level, ordinals come back to their volumes",
-		Expected: "9 ordinals run in zones a b c a b c a b c, with a new node in each zone, for none has room for 3;\n" +
+		Expected: "9 ordinals run in zones a b c a b c a b c, with a new node in each zone, for none has room for 3,\n" +
+			"asked for at once: one boot, not three;\n" +
 			"at 4 they are in a b c a, and all 9 claims stay;\n" +
 			"back at 9 every ordinal has the volume it had, in its zone",
 		Play: func(ctx context.Context, p *story.Progress) (story.Happening, error) {
 			begin := time.Now()
 			grown, err := d.scaleDB(ctx, p, 9)
+			took, note := time.Since(begin), ""
 			if err == nil {
-				err = d.oneEach(begin)
+				note, err = d.atOnce(begin)
 			}
 			if err != nil {
 				return story.Happening{Table: where(grown)}, err
 			}
-			notes := []string{fmt.Sprintf("5→9 after %s: %s", seconds(time.Since(begin)), letters(grown))}
+			notes := []string{fmt.Sprintf("5→9: %s, after %s", letters(grown), seconds(took)), note}
 			shrunk, err := d.scaleDB(ctx, p, 4)
 			if err == nil {
 				err = sameVolumes(grown, shrunk)
@@ -46,7 +48,9 @@ func (d *demo) comeBack() story.Step {
 			if err == nil {
 				err = sameVolumes(grown, back)
 			}
-			notes = append(notes, fmt.Sprintf("4→9: %s, every ordinal with the volume it had", letters(back)))
+			if err == nil {
+				notes = append(notes, fmt.Sprintf("4→9: %s, every ordinal with the volume it had", letters(back)))
+			}
 			return story.Happening{Notes: notes, Table: where(back)}, err
 		},
 	}
@@ -59,21 +63,35 @@ func (d *demo) scaleDB(ctx context.Context, p *story.Progress, replicas int) (fi
 	return d.dbSettles(ctx, p, replicas)
 }
 
-// oneEach fails where the zones did not get one node each since then.
-func (d *demo) oneEach(begin time.Time) error {
+// atOnce fails where the zones did not get one node each since then, or where
+// one was asked for when another had booted already: the set makes its pods one
+// by one, and must not pay a boot for each.
+func (d *demo) atOnce(begin time.Time) (note string, err error) {
+	added, ready := d.journal.since(begin, nodeAdded, ""), d.journal.since(begin, nodeReady, "")
 	zones := map[string]int{}
-	added := d.journal.since(begin, nodeAdded, "")
 	for _, node := range d.added() {
 		if slices.ContainsFunc(added, func(e entry) bool { return e.name == node.Name }) {
 			zones[node.Labels[corev1.LabelTopologyZone]]++
 		}
 	}
-	for _, zone := range d.zones {
-		if zones[zone] != 1 {
-			return &story.Unexpected{Expected: "one new node in each zone", Actual: fmt.Sprint(zones)}
+	return abreast(begin, added, ready, zones, d.zones)
+}
+
+func abreast(begin time.Time, added, ready []entry, in map[string]int, zones []string) (note string, err error) {
+	for _, zone := range zones {
+		if in[zone] != 1 {
+			return "", &story.Unexpected{Expected: "one new node in each zone", Actual: fmt.Sprint(in)}
 		}
 	}
-	return nil
+	first, last := span(added)
+	if booted, _ := span(ready); booted.Before(last) {
+		return "", &story.Unexpected{
+			Expected: "all nodes asked for before the first of them has booted",
+			Actual:   fmt.Sprintf("the last was asked for %s after the first", seconds(last.Sub(first))),
+		}
+	}
+	return fmt.Sprintf("the nodes were asked for %s to %s after the scale, though the set makes one pod at a time",
+		seconds(first.Sub(begin)), seconds(last.Sub(begin))), nil
 }
 
 // sameVolumes fails where a claim went, came, or has another volume.

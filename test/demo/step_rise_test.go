@@ -33,6 +33,7 @@ func TestRise(t *testing.T) {
 	for name, tc := range map[string]struct {
 		decisions         []entry
 		added, ready, run []entry
+		told              int
 		counts            string // decisions as replicas:nodes/pods
 		wrong             string
 	}{
@@ -50,13 +51,30 @@ func TestRise(t *testing.T) {
 			run:       at(podRuns, 20.4, 20.5, 20.6, 35.7, 35.8, 36),
 			counts:    "6:3/3 9:3/3",
 		},
-		"nodes after the next tick": {
+		"nodes after the pods": {
 			decisions: []entry{decided(9, 10)},
-			added:     at(nodeAdded, 10.2, 10.3, 10.3, 10.4, 10.4, 15.5),
-			ready:     at(nodeReady, 20.2, 20.3, 20.3, 20.4, 20.4, 25.5),
-			run:       at(podRuns, 20.4, 20.5, 20.6, 20.7, 20.8, 26),
+			added:     at(nodeAdded, 10.9, 10.9, 11.1, 11.1, 11.1, 11.2),
+			ready:     at(nodeReady, 20.2, 20.3, 20.3, 20.4, 20.4, 21.5),
+			run:       at(podRuns, 20.4, 20.5, 20.6, 20.7, 20.8, 22),
+			told:      6,
 			counts:    "9:6/6",
-			wrong:     "before the next tick",
+			wrong:     "in the tick that decided them",
+		},
+		"a slow tick": {
+			decisions: []entry{decided(9, 10)},
+			added:     at(nodeAdded, 10.9, 10.9, 11.1, 11.1, 11.1, 11.2),
+			ready:     at(nodeReady, 20.2, 20.3, 20.3, 20.4, 20.4, 21.5),
+			run:       at(podRuns, 20.4, 20.5, 20.6, 20.7, 20.8, 22),
+			told:      5,
+			counts:    "9:6/6",
+		},
+		"pods that are made fast": {
+			decisions: []entry{decided(9, 10)},
+			added:     at(nodeAdded, 10.2, 10.3, 10.3, 10.4, 10.4, 10.5),
+			ready:     at(nodeReady, 20.2, 20.3, 20.3, 20.4, 20.4, 20.5),
+			run:       at(podRuns, 20.4, 20.5, 20.6, 20.7, 20.8, 21),
+			told:      6,
+			counts:    "9:6/6",
 		},
 		"pods long after their nodes": {
 			decisions: []entry{decided(9, 10)},
@@ -99,7 +117,7 @@ func TestRise(t *testing.T) {
 			if diff := cmp.Diff(tc.counts, strings.Join(counts, " ")); diff != "" {
 				t.Errorf("replicas:nodes/pods (-want +got):\n%s", diff)
 			}
-			err := together(rises)
+			err := together(rises, tc.told)
 			if (err != nil) != (tc.wrong != "") || err != nil && !strings.Contains(err.Error(), tc.wrong) {
 				t.Errorf("error %v, want %q", err, tc.wrong)
 			}
