@@ -18,9 +18,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
+	frameworkruntime "k8s.io/kubernetes/pkg/scheduler/framework/runtime"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 	"k8s.io/utils/ptr"
 )
@@ -97,23 +100,91 @@ func TestAddNode(t *testing.T) {
 // A node on its way is shown as ready, with the pods that it has, to the
 // snapshot and to the informers.
 func TestAddNodeThatExists(t *testing.T) {
-	waiting := nodeIn("a", "a1")
+	waiting, busy := nodeIn("a", "a1"), nodeIn("b", "b1")
 	waiting.Spec.Taints = []v1.Taint{{Key: v1.TaintNodeNotReady, Effect: v1.TaintEffectNoSchedule}}
-	bound := podOf("bound", "3").Node("a1").Obj()
-	s, overlay := simulate(t, waiting, bound)
-	session := begin(t, s, waiting, bound)
-	session.refuse(t, podOf("web-0", "1").Obj(), "1 node(s) had untolerated taint(s)")
+	bound, load := podOf("bound", "3").Node("a1").Obj(), podOf("load", "3500m").Node("b1").Obj()
+	s, overlay := simulate(t, waiting, busy, bound, load)
+	session := begin(t, s, waiting, busy, bound, load)
+	session.refuse(t, podOf("web-0", "1").Obj(), "1 Insufficient cpu", "1 node(s) had untolerated taint(s)")
 	session.Fork()
 	if err := session.AddNode(nodeIn("a", "a1")); err != nil {
 		t.Fatal(err)
 	}
+	session.expect(t, podOf("tiny", "100m").Obj(), "b1") // the present node first, however full
 	session.expect(t, podOf("web-1", "1").Obj(), "a1")
-	session.refuse(t, podOf("web-2", "1").Obj(), "1 Insufficient cpu")
+	session.refuse(t, podOf("web-2", "1").Obj(), "2 Insufficient cpu")
 	if node, err := overlay.Core().V1().Nodes().Lister().Get("a1"); err != nil || len(node.Spec.Taints) != 0 {
 		t.Errorf("the informer shows %v (%v), want the node as it will be", node, err)
 	}
 	session.Revert()
-	session.refuse(t, podOf("web-3", "1").Obj(), "1 node(s) had untolerated taint(s)")
+	session.refuse(t, podOf("web-3", "1").Obj(), "1 Insufficient cpu", "1 node(s) had untolerated taint(s)")
+}
+
+// Among present nodes the scheduler's scores choose.
+func TestScores(t *testing.T) {
+	objects := []runtime.Object{nodeIn("a", "a1"), nodeIn("a", "a2"), nodeIn("a", "a3"), podOf("load", "2").Node("a1").Obj(), podOf("load-2", "1").Node("a3").Obj()}
+	s, _ := simulate(t, objects...)
+	begin(t, s, objects...).expect(t, podOf("web", "1").Obj(), "a2")
+}
+
+// ledger is a plugin that counts what it has reserved.
+type ledger struct{ reserved map[string]int }
+
+func (l *ledger) Name() string { return "Ledger" }
+func (l *ledger) Reserve(_ context.Context, _ fwk.CycleState, pod *v1.Pod, _ string) *fwk.Status {
+	if l.reserved[pod.Name]++; pod.Name == "refused" {
+		return fwk.NewStatus(fwk.Unschedulable, "node(s) taken at the last moment")
+	}
+	return nil
+}
+func (l *ledger) Unreserve(_ context.Context, _ fwk.CycleState, pod *v1.Pod, _ string) {
+	l.reserved[pod.Name]--
+}
+
+// What plugins reserve is given back by a revert, and what they share is put
+// back after that; a refusal at the last moment is a reason like any other.
+func TestReserveIsUndone(t *testing.T) {
+	l := &ledger{reserved: map[string]int{}}
+	configuration, err := ParseConfiguration([]byte(`
+apiVersion: kubescheduler.config.k8s.io/v1
+kind: KubeSchedulerConfiguration
+leaderElection: {leaderElect: false}
+profiles: [{schedulerName: berth-scheduler, plugins: {reserve: {enabled: [{name: Ledger}]}}}]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	forked, restored := 0, []int{}
+	factory := informers.NewSharedInformerFactory(fake.NewClientset(), 0)
+	s, err := New(t.Context(), Options{
+		Overlay: NewOverlay(factory), Configuration: configuration,
+		Registry: frameworkruntime.Registry{"Ledger": func(context.Context, runtime.Object, fwk.Handle) (fwk.Plugin, error) { return l, nil }},
+		Checkpoint: func() func() {
+			forked++
+			return func() { restored = append(restored, l.reserved["a"]+l.reserved["b"]) }
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	factory.StartWithContext(t.Context())
+	factory.WaitForCacheSyncWithContext(t.Context())
+	session, err := s.Begin(t.Context(), []*v1.Node{nodeIn("a", "a1"), nodeIn("a", "a2")}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	session.expect(t, podOf("a", "1").Obj(), "a1")
+	session.Fork()
+	session.expect(t, podOf("b", "1").Obj(), "a2")
+	session.refuse(t, podOf("refused", "1").Obj(), "2 node(s) taken at the last moment")
+	session.Revert()
+	session.Close()
+	if diff := cmp.Diff(map[string]int{"a": 0, "b": 0, "refused": 0}, l.reserved); diff != "" {
+		t.Errorf("reserved at the end (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]int{1, 0}, restored); diff != "" || forked != 2 {
+		t.Errorf("%d checkpoints; reserved when they were restored (-want +got):\n%s", forked, diff)
+	}
 }
 
 // The room of a pod that waits for the pods it preempted is not given away.
@@ -257,7 +328,7 @@ func (s *snapshot) state() []string {
 // Whatever is done after a fork, a revert takes back; nothing of a session
 // outlives it.
 func TestRevertRestoresEverything(t *testing.T) {
-	objects := []runtime.Object{zonal()}
+	objects := append([]runtime.Object{zonal()}, claimOf("shared", 0, "b")...)
 	for i := range 4 {
 		objects = append(objects, nodeIn(string("abc"[i%3]), fmt.Sprintf("n%d", i)))
 	}
@@ -295,6 +366,9 @@ func TestRevertRestoresEverything(t *testing.T) {
 				}
 			default:
 				pod := podOf(fmt.Sprintf("pod-%d", serial), "700m").Label("app", "x")
+				if r.Intn(3) == 0 {
+					pod.PVC("data-shared-0")
+				}
 				if r.Intn(2) == 0 {
 					pod.PodAntiAffinityExists("app", v1.LabelHostname, st.PodAntiAffinityWithPreferredReq)
 				}

@@ -77,7 +77,10 @@ func (s *snapshot) index() {
 func (s *snapshot) count(pod *v1.Pod, by int) {
 	for _, volume := range pod.Spec.Volumes {
 		if volume.PersistentVolumeClaim != nil {
-			s.claims[pod.Namespace+"/"+volume.PersistentVolumeClaim.ClaimName] += by
+			key := pod.Namespace + "/" + volume.PersistentVolumeClaim.ClaimName
+			if s.claims[key] += by; s.claims[key] == 0 {
+				delete(s.claims, key)
+			}
 		}
 	}
 }
