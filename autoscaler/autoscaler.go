@@ -27,6 +27,7 @@ import (
 	"github.com/berth-dev/berth/autoscaler/horizontal"
 	"github.com/berth-dev/berth/autoscaler/metrics"
 	"github.com/berth-dev/berth/autoscaler/observe"
+	"github.com/berth-dev/berth/autoscaler/vertical"
 )
 
 // settle is the time between two ticks that events ask for: pods that find
@@ -67,6 +68,7 @@ type history struct {
 	guard      guard.History
 	told       map[guard.Key]string
 	horizontal map[types.UID]horizontal.History
+	vertical   vertical.History
 	nodes      nodeHistory
 }
 
@@ -135,17 +137,32 @@ func (c *Conductor) tick(ctx context.Context, whole bool) {
 	refusals := c.guardTargets(hpas, vpas)
 	c.tell(ctx, hpas, vpas, refusals.Verdicts)
 
-	// 3 decide and write replicas
+	// 3 decide and write replicas, then requests
 	var decided []*replicas
-	if whole {
-		decided = c.decideReplicas(ctx, hpas, refusals.Verdicts, c.readUsage(ctx, hpas))
+	var recommendations map[vertical.Key]vertical.Recommendation
+	if whole && len(hpas)+len(vpas) > 0 {
+		snapshot, err := c.readMetrics(ctx)
+		decided = c.decideReplicas(ctx, hpas, refusals.Verdicts, usageOf(hpas, snapshot, err))
 		c.actReplicas(ctx, decided, refusals.Verdicts)
+		recommendations = c.recommendRequests(ctx, vpas, refusals.Verdicts, snapshot)
 	}
+	c.writeVPAs(ctx, vpas, refusals.Verdicts, recommendations)
 
 	// 4 decide and write nodes, with the pods that 3 is about to bring
 	if c.nodes != nil {
 		c.decideNodes(ctx, decided)
 	}
+}
+
+// readMetrics asks the metrics API once for everyone.
+func (c *Conductor) readMetrics(ctx context.Context) (metrics.Snapshot, error) {
+	start := c.now()
+	snapshot, err := c.metrics.Read(ctx)
+	c.telemetry.MetricsRead(c.now().Sub(start), err)
+	if err != nil {
+		klog.FromContext(ctx).Error(err, "Reading pod metrics: without them nothing is scaled down")
+	}
+	return snapshot, err
 }
 
 func (c *Conductor) now() time.Time { return time.Now() }

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
 )
 
 type hpaList = []*autoscalingv2.HorizontalPodAutoscaler
@@ -146,6 +147,37 @@ func TestNodesComeInTheTickOfTheReplicasThatNeedThem(t *testing.T) {
 		}
 		if diff := cmp.Diff([]string{"scale", "node"}, order); diff != "" {
 			t.Errorf("writes in their order (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestBerthsVPAGetsARecommendation(t *testing.T) {
+	others := webVPA("others", false)
+	others.Spec.Recommenders, others.Spec.TargetRef.Name = nil, "gone"
+	perform(t, nil, []runtime.Object{webVPA("web-vpa", false), others}, func(s *stage) {
+		s.pass(10 * time.Minute)
+		vpas := s.vpa.AutoscalingV1().VerticalPodAutoscalers("prod")
+		vpa, err := vpas.Get(t.Context(), "web-vpa", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := vpa.Status.Recommendation
+		if r == nil || len(r.ContainerRecommendations) != 1 {
+			t.Fatalf("recommendation %+v, want one for the one container", r)
+		}
+		// Constant usage of 500m, the next bucket's end, and the safety margin of 15 %.
+		if got := r.ContainerRecommendations[0].Target.Cpu().MilliValue(); got < 575 || got > 610 {
+			t.Errorf("target %dm of a container that uses 500m", got)
+		}
+		if c := vpa.Status.Conditions; len(c) != 1 || c[0].Type != vpav1.RecommendationProvided || c[0].Status != corev1.ConditionTrue {
+			t.Errorf("conditions %+v, want RecommendationProvided", c)
+		}
+		other, err := vpas.Get(t.Context(), "others", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other.Status.Recommendation != nil || len(other.Status.Conditions) != 0 {
+			t.Errorf("another recommender's VPA was written: %+v", other.Status)
 		}
 	})
 }

@@ -142,16 +142,9 @@ func (u usage) of(namespace string) horizontal.Usage {
 	return horizontal.Usage{Absent: u.absent, Pods: u.pods[namespace]}
 }
 
-// readUsage asks the metrics API once, and keeps the namespaces that have HPAs.
-func (c *Conductor) readUsage(ctx context.Context, hpas []*autoscalingv2.HorizontalPodAutoscaler) usage {
-	if len(hpas) == 0 {
-		return usage{}
-	}
-	start := c.now()
-	snapshot, err := c.metrics.Read(ctx)
-	c.telemetry.MetricsRead(c.now().Sub(start), err)
+// usageOf keeps the namespaces of a snapshot that have HPAs.
+func usageOf(hpas []*autoscalingv2.HorizontalPodAutoscaler, snapshot metrics.Snapshot, err error) usage {
 	if err != nil {
-		klog.FromContext(ctx).Error(err, "Reading pod metrics: without them nothing is scaled down")
 		return usage{absent: err.Error()}
 	}
 	u := usage{pods: map[string]map[string]horizontal.PodUsage{}}

@@ -16,8 +16,8 @@ import (
 	"github.com/berth-dev/berth/autoscaler/guard"
 )
 
-// tell says each verdict that is new, by an event on both sides of a conflict and a
-// condition on the VPA. The condition of an HPA goes with the rest of its status.
+// tell says each verdict that is new by an event on both sides of a conflict. The
+// conditions go with the rest of the statuses.
 func (c *Conductor) tell(ctx context.Context, hpas []*autoscalingv2.HorizontalPodAutoscaler, vpas []*vpav1.VerticalPodAutoscaler, verdicts map[guard.Key]guard.Verdict) {
 	refused := 0
 	for _, verdict := range verdicts {
@@ -42,11 +42,6 @@ func (c *Conductor) tell(ctx context.Context, hpas []*autoscalingv2.HorizontalPo
 	}
 	for _, vpa := range vpas {
 		once(vpaKey(vpa), vpa)
-		status := *vpa.Status.DeepCopy()
-		status.Conditions = c.markVPA(status.Conditions, verdicts[vpaKey(vpa)])
-		if err := c.writer.VPAStatus(ctx, vpa, status); err != nil {
-			klog.FromContext(ctx).Error(err, "Writing the status of a VPA", "vpa", klog.KObj(vpa))
-		}
 	}
 	c.history.told = told
 }

@@ -1,0 +1,150 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package autoscaler
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
+	"k8s.io/klog/v2"
+
+	"github.com/berth-dev/berth/autoscaler/guard"
+	"github.com/berth-dev/berth/autoscaler/metrics"
+	"github.com/berth-dev/berth/autoscaler/vertical"
+	"github.com/berth-dev/berth/plugins/statefulset"
+)
+
+// recommendRequests takes this tick's usage into the histories of Berth's VPAs
+// and recommends from them. VPAs that are refused, or another recommender's, are left out.
+func (c *Conductor) recommendRequests(ctx context.Context, vpas []*vpav1.VerticalPodAutoscaler, verdicts map[guard.Key]guard.Verdict, snapshot metrics.Snapshot) map[vertical.Key]vertical.Recommendation {
+	in := vertical.Input{Now: c.now(), History: c.history.vertical}
+	for _, vpa := range vpas {
+		if vpa.Spec.TargetRef == nil || recommender(vpa) != c.config.Vertical.RecommenderName || !verdicts[vpaKey(vpa)].Allowed {
+			continue
+		}
+		v := vertical.VPA{Key: vertical.Key{Namespace: vpa.Namespace, Name: vpa.Name}, Policy: vpa.Spec.ResourcePolicy}
+		for _, pod := range c.podsOf(ctx, vpa) {
+			v.Pods = append(v.Pods, measured(pod))
+			if sample, ok := snapshot.Pod(pod.Namespace, pod.Name); ok {
+				in.Samples = append(in.Samples, samples(pod, sample)...)
+			}
+			in.OOMs = append(in.OOMs, ooms(pod)...)
+		}
+		in.VPAs = append(in.VPAs, v)
+	}
+	decision := vertical.Decide(in)
+	c.history.vertical = decision.History
+	return decision.Recommendations
+}
+
+// podsOf returns the pods of a VPA's target, none where the target cannot be read.
+func (c *Conductor) podsOf(ctx context.Context, vpa *vpav1.VerticalPodAutoscaler) []*corev1.Pod {
+	scale, err := c.reader.Scale(ctx, vpa.Namespace, autoscalingv2.CrossVersionObjectReference(*vpa.Spec.TargetRef))
+	if err != nil {
+		klog.FromContext(ctx).V(2).Info("The target of a VPA cannot be read", "vpa", klog.KObj(vpa), "err", err)
+		return nil
+	}
+	selector, err := labels.Parse(scale.Selector)
+	if err != nil || scale.Selector == "" {
+		return nil
+	}
+	return c.reader.PodsOf(vpa.Namespace, selector)
+}
+
+// measured is a pod as the vertical engine knows it: ordinals keep their histories apart.
+func measured(pod *corev1.Pod) vertical.Pod {
+	p := vertical.Pod{UID: pod.UID}
+	if slot, ok := statefulset.SlotOf(pod); ok {
+		p.Slot = strconv.Itoa(slot.Ordinal)
+	}
+	for _, container := range pod.Spec.Containers {
+		p.Containers = append(p.Containers, container.Name)
+	}
+	return p
+}
+
+func samples(pod *corev1.Pod, usage metrics.PodUsage) []vertical.Sample {
+	all := make([]vertical.Sample, 0, len(usage.Containers))
+	for _, container := range usage.Containers {
+		sample := vertical.Sample{Pod: pod.UID, Container: container.Name, Time: usage.Timestamp, CPU: -1, Memory: -1}
+		if cpu, ok := container.Usage[corev1.ResourceCPU]; ok {
+			sample.CPU = vertical.MilliCPU(cpu.MilliValue())
+		}
+		if memory, ok := container.Usage[corev1.ResourceMemory]; ok {
+			sample.Memory = vertical.Bytes(memory.Value())
+		}
+		all = append(all, sample)
+	}
+	return all
+}
+
+// ooms are the kills that a pod's status still tells of. The engine counts each of them once.
+func ooms(pod *corev1.Pod) []vertical.OOM {
+	var all []vertical.OOM
+	for _, status := range pod.Status.ContainerStatuses {
+		ended := status.LastTerminationState.Terminated
+		if ended == nil || ended.Reason != "OOMKilled" {
+			continue
+		}
+		oom := vertical.OOM{Pod: pod.UID, Container: status.Name, Time: ended.FinishedAt.Time}
+		if i := slices.IndexFunc(pod.Spec.Containers, func(c corev1.Container) bool { return c.Name == status.Name }); i >= 0 {
+			oom.Request = vertical.Bytes(pod.Spec.Containers[i].Resources.Requests.Memory().Value())
+		}
+		all = append(all, oom)
+	}
+	return all
+}
+
+// writeVPAs writes what the guard says of each VPA, and the recommendation of those that have one.
+func (c *Conductor) writeVPAs(ctx context.Context, vpas []*vpav1.VerticalPodAutoscaler, verdicts map[guard.Key]guard.Verdict, recommendations map[vertical.Key]vertical.Recommendation) {
+	for _, vpa := range vpas {
+		status := *vpa.Status.DeepCopy()
+		if r, ok := recommendations[vertical.Key{Namespace: vpa.Namespace, Name: vpa.Name}]; ok {
+			c.recommend(&status, r)
+		}
+		status.Conditions = c.markVPA(status.Conditions, verdicts[vpaKey(vpa)])
+		if err := c.writer.VPAStatus(ctx, vpa, status); err != nil {
+			klog.FromContext(ctx).Error(err, "Writing the status of a VPA", "vpa", klog.KObj(vpa))
+		}
+	}
+}
+
+// recommend puts a recommendation into a status, with the conditions of upstream's recommender.
+// Without one, the last recommendation stands.
+func (c *Conductor) recommend(status *vpav1.VerticalPodAutoscalerStatus, r vertical.Recommendation) {
+	provided, message := corev1.ConditionFalse, fmt.Sprintf("none of the %d pods has been measured yet", r.Pods)
+	if r.Reason == vertical.Provided {
+		provided, message = corev1.ConditionTrue, ""
+		status.Recommendation = &vpav1.RecommendedPodResources{}
+		for _, container := range r.Containers {
+			status.Recommendation.ContainerRecommendations = append(status.Recommendation.ContainerRecommendations, container.RecommendedContainerResources)
+		}
+	}
+	c.setVPACondition(status, vpav1.RecommendationProvided, provided, string(r.Reason), message)
+	if r.Reason == vertical.NoPodsMatched {
+		c.setVPACondition(status, vpav1.NoPodsMatched, corev1.ConditionTrue, string(r.Reason), "No pods match this VPA object")
+		return
+	}
+	status.Conditions = slices.DeleteFunc(status.Conditions, func(c vpav1.VerticalPodAutoscalerCondition) bool { return c.Type == vpav1.NoPodsMatched })
+}
+
+func (c *Conductor) setVPACondition(status *vpav1.VerticalPodAutoscalerStatus, kind vpav1.VerticalPodAutoscalerConditionType, value corev1.ConditionStatus, reason, message string) {
+	wanted := vpav1.VerticalPodAutoscalerCondition{Type: kind, Status: value, LastTransitionTime: metav1.NewTime(c.now()), Reason: reason, Message: message}
+	i := slices.IndexFunc(status.Conditions, func(c vpav1.VerticalPodAutoscalerCondition) bool { return c.Type == kind })
+	if i < 0 {
+		status.Conditions = append(status.Conditions, wanted)
+		return
+	}
+	if status.Conditions[i].Status == value {
+		wanted.LastTransitionTime = status.Conditions[i].LastTransitionTime
+	}
+	status.Conditions[i] = wanted
+}
