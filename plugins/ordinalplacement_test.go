@@ -153,12 +153,15 @@ func TestChangesOfThePlanWakeWhoWaits(t *testing.T) {
 				t.Fatal(err)
 			}
 		}},
-		"its volume is bound elsewhere": {objects(set("db", 3, "data")), func(t *testing.T, c *cluster) {
-			volume := bound("data-db-1", zone, "c")
-			if _, err := c.client.CoreV1().PersistentVolumes().Create(t.Context(), volume[1].(*v1.PersistentVolume), metav1.CreateOptions{}); err != nil {
+		"its claim is bound elsewhere": {objects(set("db", 3, "data"), bound("data-db-1", zone, "c")[1]), func(t *testing.T, c *cluster) {
+			claim := bound("data-db-1", zone, "c")[0].(*v1.PersistentVolumeClaim)
+			if _, err := c.client.CoreV1().PersistentVolumeClaims("prod").Create(t.Context(), claim, metav1.CreateOptions{}); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := c.client.CoreV1().PersistentVolumeClaims("prod").Create(t.Context(), volume[0].(*v1.PersistentVolumeClaim), metav1.CreateOptions{}); err != nil {
+		}},
+		"its volume is seen after its claim": {objects(set("db", 3, "data"), bound("data-db-1", zone, "c")[0]), func(t *testing.T, c *cluster) {
+			volume := bound("data-db-1", zone, "c")[1].(*v1.PersistentVolume)
+			if _, err := c.client.CoreV1().PersistentVolumes().Create(t.Context(), volume, metav1.CreateOptions{}); err != nil {
 				t.Fatal(err)
 			}
 		}},
