@@ -23,7 +23,7 @@ const lastEvents = 3
 // diagnose writes what the objects of the story say of themselves. What cannot
 // be read is said, and the rest goes on.
 func (d *demo) diagnose(ctx context.Context, out io.Writer) {
-	heading := func(text string) { fmt.Fprintf(out, "\n  %s\n", text) }
+	heading := func(text string) { story.Say(out, "\n  %s\n", text) }
 	rows := func(rows [][]string) { story.WriteTable(out, "    ", rows) }
 
 	heading("nodes")
@@ -34,7 +34,7 @@ func (d *demo) diagnose(ctx context.Context, out io.Writer) {
 
 	heading("db")
 	if table, err := d.Table(ctx, d.namespace, db); err != nil {
-		fmt.Fprintln(out, "   ", err)
+		story.Say(out, "    %v\n", err)
 	} else {
 		rows(where(table))
 	}
@@ -42,11 +42,11 @@ func (d *demo) diagnose(ctx context.Context, out io.Writer) {
 
 	heading("web's autoscaler")
 	if hpa, err := d.Kube.AutoscalingV2().HorizontalPodAutoscalers(d.namespace).Get(ctx, web, metav1.GetOptions{}); err != nil {
-		fmt.Fprintln(out, "   ", err)
+		story.Say(out, "    %v\n", err)
 	} else {
-		fmt.Fprintf(out, "    replicas: %d, desired %d\n", hpa.Status.CurrentReplicas, hpa.Status.DesiredReplicas)
+		story.Say(out, "    replicas: %d, desired %d\n", hpa.Status.CurrentReplicas, hpa.Status.DesiredReplicas)
 		for _, c := range hpa.Status.Conditions {
-			fmt.Fprintf(out, "    %s=%s %s: %s\n", c.Type, c.Status, c.Reason, c.Message)
+			story.Say(out, "    %s=%s %s: %s\n", c.Type, c.Status, c.Reason, c.Message)
 		}
 	}
 	d.explain(ctx, out, "HorizontalPodAutoscaler", web)
@@ -55,7 +55,7 @@ func (d *demo) diagnose(ctx context.Context, out io.Writer) {
 // explain writes the last events of an object.
 func (d *demo) explain(ctx context.Context, out io.Writer, kind, name string) {
 	for _, event := range d.said(ctx, kind, name) {
-		fmt.Fprintf(out, "    %s\n", event)
+		story.Say(out, "    %s\n", event)
 	}
 }
 

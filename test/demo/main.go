@@ -95,7 +95,7 @@ func run(ctx context.Context, o options, out *os.File) (err error) {
 	if err := teller.Tell(ctx, d.steps()); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\nthe story took %s\n", time.Since(begin).Round(time.Second))
+	story.Say(out, "\nthe story took %s\n", time.Since(begin).Round(time.Second))
 	return nil
 }
 
@@ -104,7 +104,7 @@ func connect(ctx context.Context, o options, out io.Writer) (*fixture.Cluster, e
 	if o.kubeconfig != "" {
 		return fixture.Attach(o.kubeconfig)
 	}
-	fmt.Fprintf(out, "starting a control plane: 6 nodes in 3 zones, a new node boots for %s\n", boot)
+	story.Say(out, "starting a control plane: 6 nodes in 3 zones, a new node boots for %s\n", boot)
 	// A name of its own: a cluster that was asked to stay is left alone by the next story.
 	name := fmt.Sprintf("demo-%d", os.Getpid())
 	return fixture.Start(ctx, fixture.Options{Name: name, Bin: o.bin, Nodes: 6, Zones: 3, NodeBoot: boot, Progress: out})
@@ -117,12 +117,12 @@ func leave(cluster *fixture.Cluster, o options, out io.Writer, failed bool) erro
 	}
 	if o.stay {
 		down, err := cluster.Keep()
-		fmt.Fprintf(out, "\nthe cluster stays up; the second line names its logs, the third takes it down:\n  export KUBECONFIG=%s\n  %s list\n  %s\n",
+		story.Say(out, "\nthe cluster stays up; the second line names its logs, the third takes it down:\n  export KUBECONFIG=%s\n  %s list\n  %s\n",
 			cluster.Kubeconfig, filepath.Join(o.bin, "cluster", "berth-cluster"), down)
 		return err
 	}
 	if failed {
-		fmt.Fprintf(out, "\nthe logs of the components are in %s\n", cluster.Logs)
+		story.Say(out, "\nthe logs of the components are in %s\n", cluster.Logs)
 	}
 	return cluster.Down(failed)
 }

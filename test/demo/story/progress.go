@@ -32,7 +32,7 @@ func (p *Progress) Show(state string, elapsed time.Duration) {
 		if len(line) > width {
 			line = append(line[:width-1], '…')
 		}
-		fmt.Fprintf(p.out, "\r\033[K%s", string(line))
+		Say(p.out, "\r\033[K%s", string(line))
 		return
 	}
 	if elapsed < p.last {
@@ -40,13 +40,13 @@ func (p *Progress) Show(state string, elapsed time.Duration) {
 	}
 	if elapsed-p.last >= quiet {
 		p.last = elapsed
-		fmt.Fprintln(p.out, line(state, elapsed))
+		Say(p.out, "%s\n", line(state, elapsed))
 	}
 }
 
 func (p *Progress) clear() {
 	if p.terminal {
-		fmt.Fprint(p.out, "\r\033[K")
+		Say(p.out, "\r\033[K")
 	}
 }
 

@@ -67,7 +67,7 @@ const diagnoseTime = 20 * time.Second
 // Tell plays the steps in order and returns the error of the first that failed.
 func (t *Teller) Tell(ctx context.Context, steps []Step) error {
 	for i, step := range steps {
-		fmt.Fprintf(t.Out, "\n%d/%d  %s\n", i+1, len(steps), step.Title)
+		Say(t.Out, "\n%d/%d  %s\n", i+1, len(steps), step.Title)
 		t.block("expected:", strings.Split(step.Expected, "\n"))
 		begin := time.Now()
 		progress := &Progress{out: t.Out, terminal: t.Terminal}
@@ -78,7 +78,7 @@ func (t *Teller) Tell(ctx context.Context, steps []Step) error {
 		case err == nil:
 			t.happened(happening, after)
 		case ctx.Err() != nil:
-			fmt.Fprintf(t.Out, "  interrupted after %s\n", after)
+			Say(t.Out, "  interrupted after %s\n", after)
 			return context.Cause(ctx)
 		default:
 			t.failed(ctx, err, happening, after)
@@ -94,7 +94,7 @@ func (t *Teller) happened(h Happening, after time.Duration) {
 }
 
 func (t *Teller) failed(ctx context.Context, err error, h Happening, after time.Duration) {
-	fmt.Fprintf(t.Out, "  FAILED after %s\n", after)
+	Say(t.Out, "  FAILED after %s\n", after)
 	var unexpected *Unexpected
 	if errors.As(err, &unexpected) {
 		t.block("wanted:", strings.Split(unexpected.Expected, "\n"))
@@ -114,19 +114,22 @@ func (t *Teller) failed(ctx context.Context, err error, h Happening, after time.
 // block writes lines beside a head, or nothing where there are no lines.
 func (t *Teller) block(head string, lines []string) {
 	for _, line := range lines {
-		fmt.Fprintf(t.Out, "  %-10s %s\n", head, line)
+		Say(t.Out, "  %-10s %s\n", head, line)
 		head = ""
 	}
 }
 
 func (t *Teller) table(rows [][]string) { WriteTable(t.Out, "             ", rows) }
 
+// Say writes to whoever listens. One who left is no failure of the story.
+func Say(out io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(out, format, args...) }
+
 // WriteTable aligns the columns of the rows and indents them.
 func WriteTable(out io.Writer, indent string, rows [][]string) {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	for _, row := range rows {
 		// The last cell ends its line without a tab, and so without blanks after it.
-		fmt.Fprintf(w, "%s%s\n", indent, strings.Join(row, "\t"))
+		Say(w, "%s%s\n", indent, strings.Join(row, "\t"))
 	}
-	w.Flush()
+	_ = w.Flush()
 }
