@@ -174,10 +174,19 @@ func alive(pid int, c kwokconfig.Component) bool {
 	if pid <= 0 || syscall.Kill(pid, 0) != nil {
 		return false
 	}
-	line, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
+	proc := "/proc/" + strconv.Itoa(pid)
+	line, err := os.ReadFile(proc + "/cmdline")
 	if err != nil {
 		_, err := os.Stat("/proc/self")
 		return err != nil
+	}
+	if len(line) == 0 {
+		// It is ending: its memory is gone, and its ports may not be yet. They
+		// are once all that is left is one thread that waits to be reaped.
+		stat, err := os.ReadFile(proc + "/stat")
+		_, state, _ := bytes.Cut(stat, []byte(") "))
+		threads, _ := os.ReadDir(proc + "/task")
+		return err == nil && (!bytes.HasPrefix(state, []byte("Z")) || len(threads) > 1)
 	}
 	program, _, _ := bytes.Cut(line, []byte{0})
 	return string(program) == c.Binary
