@@ -59,7 +59,7 @@ func TestParseRefuses(t *testing.T) {
 		want   []string
 	}{
 		"unknown field":      {minimal + "syncPeriods: 15s", []string{`unknown field "syncPeriods"`}},
-		"nested unknown":     {minimal + "horizontal: {tolerence: 0.1}", []string{`unknown field "horizontal.tolerence"`}},
+		"nested unknown":     {minimal + "horizontal: {tolerrance: 0.1}", []string{`unknown field "horizontal.tolerrance"`}},
 		"given twice":        {minimal + "syncPeriod: 1s\nsyncPeriod: 2s", []string{"syncPeriod", "already set"}},
 		"another kind":       {"apiVersion: v1\nkind: ConfigMap", []string{"apiVersion", "config.berth.dev/v1alpha1", "kind", "AutoscalerConfiguration"}},
 		"sync too fast":      {minimal + "syncPeriod: 10ms", []string{"syncPeriod", "10ms", "at least 1s"}},

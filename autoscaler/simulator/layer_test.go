@@ -120,7 +120,7 @@ func TestView(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Added with simulated objects present, and to the live indexer only.
-	if err := l.view.Indexer.AddIndexers(byNode); err != nil {
+	if err := l.view.AddIndexers(byNode); err != nil {
 		t.Fatal(err)
 	}
 	names := func(objects []any, err error) []string {

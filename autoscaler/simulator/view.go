@@ -83,7 +83,7 @@ func (v *view) indexTop(name string) error {
 	if v.top.GetIndexers()[name] != nil {
 		return nil
 	}
-	index, ok := v.Indexer.GetIndexers()[name]
+	index, ok := v.GetIndexers()[name]
 	if !ok {
 		return nil // the live indexer says so in its own words
 	}

@@ -79,8 +79,8 @@ func TestUnknownField(t *testing.T) {
 		},
 		"field of the autoscaler's configuration": {
 			program: fixture.Autoscaler,
-			config:  autoscale + "horizontal: {tolerence: 0.2}\n",
-			want:    []string{"horizontal.tolerence"},
+			config:  autoscale + "horizontal: {tolerrance: 0.2}\n",
+			want:    []string{"horizontal.tolerrance"},
 		},
 		"node group without a name": {
 			program: fixture.Autoscaler,
