@@ -30,7 +30,11 @@ func (d *demo) diagnose(ctx context.Context, out io.Writer) {
 	rows(d.nodesTable())
 
 	heading("pods that do not run, and what was said about them")
-	rows(d.waitingTable(ctx))
+	if waiting := d.waitingTable(ctx); len(waiting) > 0 {
+		rows(waiting)
+	} else {
+		story.Say(out, "    none\n")
+	}
 
 	heading("db")
 	if table, err := d.Table(ctx, d.namespace, db); err != nil {

@@ -113,6 +113,9 @@ func connect(ctx context.Context, o options, out io.Writer) (*fixture.Cluster, e
 // leave takes the cluster down, or says how to.
 func leave(cluster *fixture.Cluster, o options, out io.Writer, failed bool) error {
 	if !cluster.Own() {
+		if failed {
+			story.Say(out, "\nthe logs of the components are where `berth-cluster list` says\n")
+		}
 		return nil
 	}
 	if o.stay {

@@ -30,7 +30,10 @@ func (d *demo) refuse() story.Step {
 			}
 			warnings, err := d.createVPA(ctx, fixture.VPA(web, fixture.Target("Deployment", web)))
 			message, err := refused(err)
-			notes := []string{message}
+			var notes []string
+			if message != "" {
+				notes = append(notes, message)
+			}
 			for _, warning := range warnings {
 				notes = append(notes, "with a warning: "+warning)
 			}
