@@ -154,6 +154,7 @@ func TestReachIsUpstreams(t *testing.T) {
 		needs(zone, v1.NodeSelectorOpIn, "a"), needs(zone, v1.NodeSelectorOpIn, "a", "b"), needs(zone, v1.NodeSelectorOpNotIn, "a"),
 		needs(zone, v1.NodeSelectorOpExists), needs(zone, v1.NodeSelectorOpDoesNotExist), needs(host, v1.NodeSelectorOpIn, "host-a1"),
 		needs(zone, v1.NodeSelectorOpIn), needs(zone, v1.NodeSelectorOpGt, "1"), needs(zone, "Unheard", "a"),
+		needs(zone, v1.NodeSelectorOpIn, ""),
 	}
 	var shapes [][]v1.NodeSelectorTerm
 	for i, one := range requirements {
@@ -161,6 +162,11 @@ func TestReachIsUpstreams(t *testing.T) {
 		for _, two := range requirements[i:] {
 			shapes = append(shapes, []v1.NodeSelectorTerm{term(one, two)}, []v1.NodeSelectorTerm{term(one), term(two)})
 		}
+	}
+	for _, names := range [][]string{{"a1"}, {"a1", "a2"}} { // fields are not matched, but two values are malformed
+		both := term(requirements[0])
+		both.MatchFields = []v1.NodeSelectorRequirement{needs("metadata.name", v1.NodeSelectorOpIn, names...)}
+		shapes = append(shapes, []v1.NodeSelectorTerm{both})
 	}
 	shapes = append(shapes, nil, []v1.NodeSelectorTerm{{}}, []v1.NodeSelectorTerm{{MatchFields: []v1.NodeSelectorRequirement{needs("metadata.name", v1.NodeSelectorOpIn, "a1")}}})
 	for i, shape := range shapes {
