@@ -91,6 +91,8 @@ func TestAttacherTakesItsTime(t *testing.T) {
 			t.Errorf("%s is detached after %s, want the delay", name, waited)
 		}
 		attacher.queue.Done(name)
+
+		handler.OnUpdate(deleted, deleted)
 		time.Sleep(time.Hour)
 		if attacher.queue.Len() != 0 {
 			t.Error("there is more to do than was asked for")
