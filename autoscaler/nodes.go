@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -215,45 +214,4 @@ func (c *Conductor) remove(ctx context.Context, in nodes.Input, groups map[strin
 	if err != nil {
 		klog.FromContext(ctx).Error(err, "Removing a node", "node", removal.Node, "group", removal.Group)
 	}
-}
-
-// byName finds the pods that a decision names.
-func byName(pods []*corev1.Pod) map[types.NamespacedName]*corev1.Pod {
-	named := make(map[types.NamespacedName]*corev1.Pod, len(pods))
-	for _, pod := range pods {
-		named[types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}] = pod
-	}
-	return named
-}
-
-// tellHelped says on each waiting pod which nodes were asked for on its account.
-func (c *Conductor) tellHelped(pending map[types.NamespacedName]*corev1.Pod, add nodes.Add) {
-	message := fmt.Sprintf("node group %s grows by %d to %d: %s", add.Group, add.Count, add.Target, add.Reason)
-	for _, name := range add.Pods {
-		if pod := pending[name]; pod != nil {
-			c.writer.Event(pod, actuate.Event{Type: corev1.EventTypeNormal, Reason: "TriggeredScaleUp", Message: message})
-		}
-	}
-}
-
-// tellUnhelped says once per reason, on each waiting pod, why no node group can help it.
-func (c *Conductor) tellUnhelped(ctx context.Context, pending map[types.NamespacedName]*corev1.Pod, unhelped []nodes.Unhelped) {
-	c.telemetry.Unhelped(len(unhelped))
-	told := make(map[types.UID]string, len(unhelped))
-	for _, u := range unhelped {
-		reason := "no node group can help: " + strings.Join(u.Groups, "; ")
-		if len(u.Groups) == 0 {
-			reason = "there is no node group"
-		}
-		pod := pending[u.Pod]
-		if u.Forecast || pod == nil {
-			klog.FromContext(ctx).V(2).Info("A pod that is about to come will find no node", "pod", u.Pod, "reason", reason)
-			continue
-		}
-		told[pod.UID] = reason
-		if c.history.nodes.unhelped[pod.UID] != reason {
-			c.writer.Event(pod, actuate.Event{Type: corev1.EventTypeNormal, Reason: "NotTriggerScaleUp", Message: reason})
-		}
-	}
-	c.history.nodes.unhelped = told
 }

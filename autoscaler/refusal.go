@@ -118,13 +118,9 @@ func vpaKey(vpa *vpav1.VerticalPodAutoscaler) guard.Key {
 // markHPA returns the conditions of an HPA with what the guard says of it.
 func (c *Conductor) markHPA(conditions []autoscalingv2.HorizontalPodAutoscalerCondition, verdict guard.Verdict) []autoscalingv2.HorizontalPodAutoscalerCondition {
 	type condition = autoscalingv2.HorizontalPodAutoscalerCondition
-	return mark(conditions, verdict,
-		func(c condition) bool { return c.Type == Conflicted },
-		func(old *condition) condition {
-			since := metav1.NewTime(c.now())
-			if old != nil {
-				since = old.LastTransitionTime
-			}
+	return mark(conditions, verdict, metav1.NewTime(c.now()),
+		func(c condition) (bool, metav1.Time) { return c.Type == Conflicted, c.LastTransitionTime },
+		func(since metav1.Time) condition {
 			return condition{Type: Conflicted, Status: corev1.ConditionTrue, LastTransitionTime: since, Reason: string(verdict.Reason), Message: verdict.Message}
 		})
 }
@@ -132,30 +128,29 @@ func (c *Conductor) markHPA(conditions []autoscalingv2.HorizontalPodAutoscalerCo
 // markVPA returns the conditions of a VPA with what the guard says of it.
 func (c *Conductor) markVPA(conditions []vpav1.VerticalPodAutoscalerCondition, verdict guard.Verdict) []vpav1.VerticalPodAutoscalerCondition {
 	type condition = vpav1.VerticalPodAutoscalerCondition
-	return mark(conditions, verdict,
-		func(c condition) bool { return c.Type == Conflicted },
-		func(old *condition) condition {
-			since := metav1.NewTime(c.now())
-			if old != nil {
-				since = old.LastTransitionTime
-			}
+	return mark(conditions, verdict, metav1.NewTime(c.now()),
+		func(c condition) (bool, metav1.Time) { return c.Type == Conflicted, c.LastTransitionTime },
+		func(since metav1.Time) condition {
 			return condition{Type: Conflicted, Status: corev1.ConditionTrue, LastTransitionTime: since, Reason: string(verdict.Reason), Message: verdict.Message}
 		})
 }
 
-// mark sets or removes the one condition that is the guard's, in a copy.
-func mark[C any](conditions []C, verdict guard.Verdict, isMark func(C) bool, renew func(old *C) C) []C {
-	i := slices.IndexFunc(conditions, isMark)
-	switch {
-	case verdict.Reason == guard.NoConflict && i < 0:
-		return conditions
-	case verdict.Reason == guard.NoConflict:
-		return slices.Delete(slices.Clone(conditions), i, i+1)
-	case i < 0:
-		return append(slices.Clone(conditions), renew(nil))
-	default:
+// mark sets, keeps up to date or removes the one condition that is the guard's, in a copy.
+func mark[C any](conditions []C, verdict guard.Verdict, now metav1.Time, read func(C) (isMark bool, since metav1.Time), condition func(since metav1.Time) C) []C {
+	for i := range conditions {
+		isMark, since := read(conditions[i])
+		if !isMark {
+			continue
+		}
 		conditions = slices.Clone(conditions)
-		conditions[i] = renew(&conditions[i])
+		if verdict.Reason == guard.NoConflict {
+			return slices.Delete(conditions, i, i+1)
+		}
+		conditions[i] = condition(since)
 		return conditions
 	}
+	if verdict.Reason == guard.NoConflict {
+		return conditions
+	}
+	return append(slices.Clone(conditions), condition(now))
 }
