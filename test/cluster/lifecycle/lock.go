@@ -4,6 +4,7 @@
 package lifecycle
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -23,10 +24,10 @@ func lock() (unlock func(), err error) {
 		return nil, err
 	}
 	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
-		file.Close()
-		return nil, fmt.Errorf("lock %s: %w", path, err)
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), file.Close())
 	}
-	return func() { file.Close() }, nil
+	// The kernel unlocks even where closing fails.
+	return func() { _ = file.Close() }, nil
 }
 
 // Ports of components are chosen below those of kwokctl (from 32767 downwards) and
@@ -49,7 +50,9 @@ func freePorts(n int) ([]int, error) {
 		if err != nil {
 			continue
 		}
-		listener.Close()
+		if err := listener.Close(); err != nil {
+			return nil, err
+		}
 		if ports = append(ports, port); len(ports) == n {
 			return ports, nil
 		}

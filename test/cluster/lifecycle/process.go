@@ -89,7 +89,6 @@ func start(c kwokconfig.Component) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close()
 	cmd := exec.Command(c.Binary, c.Args...)
 	cmd.Dir = c.WorkDir
 	cmd.Env = os.Environ()
@@ -99,7 +98,8 @@ func start(c kwokconfig.Component) error {
 	cmd.Stdout, cmd.Stderr = log, log
 	// A session of its own: the end of the terminal is not its end.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
+	// The component has its own handle of the log.
+	if err := errors.Join(cmd.Start(), log.Close()); err != nil {
 		return fmt.Errorf("starting %s: %w", c.Name, err)
 	}
 	// While this process lives the component is its child, and a dead child

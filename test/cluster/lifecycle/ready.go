@@ -175,8 +175,7 @@ func (u *up) serves(ctx context.Context, name, url string) error {
 		if err != nil {
 			return err.Error(), false, nil
 		}
-		response.Body.Close()
-		return response.Status, response.StatusCode == http.StatusOK, nil
+		return response.Status, response.StatusCode == http.StatusOK, response.Body.Close()
 	})
 }
 

@@ -186,8 +186,7 @@ func TestDelays(t *testing.T) {
 		t.Fatal(err)
 	}
 	if connection, err := net.Dial("tcp", at.Host); err == nil {
-		connection.Close()
-		t.Errorf("something listens at %s still", c.server)
+		t.Errorf("something listens at %s still (%v)", c.server, connection.Close())
 	}
 	if _, err := beside.kube.Discovery().ServerVersion(); err != nil {
 		t.Errorf("the cluster beside: %v", err)
