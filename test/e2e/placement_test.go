@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"context"
+	"maps"
 	"testing"
 	"time"
 
@@ -24,24 +25,39 @@ func first(n int) string { return abcabc[:7*n-1] }
 func TestZonalSet(t *testing.T) {
 	t.Parallel()
 	db := fixture.Workload{Name: "db", Replicas: 6, CPU: "100m", Claims: []fixture.Claim{{Name: "data", Class: "zonal"}}}
-	grown := func(replicas int32) features.Func {
+	var six map[int]string // the volume of each ordinal
+	scaled := func(replicas int32) features.Func {
 		return step(func(ctx context.Context, t *testing.T, s scene) {
 			begin := time.Now()
 			s.scale(ctx, t, "StatefulSet", db.Name, replicas)
-			s.awaitZones(ctx, t, db.Name, int(replicas))
+			table := s.awaitZones(ctx, t, db.Name, int(replicas))
 			t.Logf("acceptance: %d ordinals %s after the scale", replicas, time.Since(begin).Round(100*time.Millisecond))
+			kept := volumes(table)
+			maps.DeleteFunc(kept, func(ordinal int, _ string) bool { return ordinal >= 6 })
+			if diff := cmp.Diff(six, kept); diff != "" {
+				t.Errorf("volumes of the first six (-want +got):\n%s", diff)
+			}
 		})
 	}
 	testenv.Test(t, features.New("a set with zonal claims").
 		Assess("six ordinals land a b c a b c", step(func(ctx context.Context, t *testing.T, s scene) {
 			begin := time.Now()
 			s.create(ctx, t, db.Service(), db.StatefulSet())
-			s.awaitZones(ctx, t, db.Name, 6)
+			six = volumes(s.awaitZones(ctx, t, db.Name, 6))
 			t.Logf("acceptance: a set of 6 with zonal claims ran after %s", time.Since(begin).Round(100*time.Millisecond))
 		})).
-		Assess("four stay balanced", grown(4)).
-		Assess("nine are in the zones of their volumes", grown(9)).
+		Assess("four stay balanced, and six volumes stay", scaled(4)).
+		Assess("nine are in the zones of their volumes, six of them the old ones", scaled(9)).
 		Feature())
+}
+
+// volumes is the volume of each ordinal, with or without a pod.
+func volumes(table fixture.Table) map[int]string {
+	names := map[int]string{}
+	for _, row := range table {
+		names[row.Ordinal] = row.Volume
+	}
+	return names
 }
 
 // awaitZones waits for a set of that size and demands that it is spread in turn
