@@ -21,7 +21,7 @@ import (
 )
 
 // root is the checkout.
-var root = filepath.Join("..", "..")
+const root = "../.."
 
 // TestOtherSettings has a cluster of its own: the scheduler runs Coscheduling
 // beside Berth's plugins, and the CRD of the VPA comes late.
