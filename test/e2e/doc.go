@@ -7,7 +7,11 @@
 //
 // Without KUBECONFIG the tests start a cluster of test/cluster and take it down
 // again; with it they run against that cluster, and those that end components
-// of a cluster, or start one with other settings, say why they are skipped.
+// of a cluster, or start one with other settings, say why they are skipped. Such
+// a cluster has simulated nodes in zone-a, zone-b and zone-c, the StorageClasses
+// of test/cluster, and the node groups of testdata/autoscaler.yaml:
+//
+//	berth-cluster up --nodes 9 --autoscaler-config test/e2e/testdata/autoscaler.yaml
 //
 // Each test has a namespace of its own, and nodes of its own where it needs
 // some that nobody else fills. Tests that end components run alone; all
