@@ -59,13 +59,14 @@ lint:
 	cd test/cluster && go run $(GOLANGCI_LINT) run --config ../../.golangci.yml $(CLUSTER_CHECKED)
 
 .PHONY: verify
-verify: ## Check tidiness, formatting, vet, lint and manifests, and that checking changed no file
+verify: ## Check tidiness, formatting, vet, lint and manifests, and that the work tree is clean
 	go mod tidy -diff
 	cd test/cluster && go mod tidy -diff
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
 	go vet ./...
 	cd test/cluster && go vet $(CLUSTER_CHECKED)
 	$(MAKE) --no-print-directory lint
+	go test ./manifests/...
 	@test -z "$$(git status --porcelain | tee /dev/stderr)" || { echo "verify: the work tree is not clean" >&2; exit 1; }
 	@echo "verify: clean"
 

@@ -121,6 +121,9 @@ func (c *Conductor) writeVPAs(ctx context.Context, vpas []*vpav1.VerticalPodAuto
 // Without one, the last recommendation stands.
 func (c *Conductor) recommend(status *vpav1.VerticalPodAutoscalerStatus, r vertical.Recommendation) {
 	provided, message := corev1.ConditionFalse, fmt.Sprintf("none of the %d pods has been measured yet", r.Pods)
+	if r.Pods == 0 {
+		message = "the target is missing or has no pods"
+	}
 	if r.Reason == vertical.Provided {
 		provided, message = corev1.ConditionTrue, ""
 		status.Recommendation = &vpav1.RecommendedPodResources{}

@@ -92,8 +92,8 @@ func (p Placement) Why() string {
 	}
 }
 
-// String reads well inside a reason: "ordinal 4 of prod/db belongs in zone-b
-// (fewest of its lower ordinals: 1 of 4)".
+// String reads well inside a reason: "ordinal 5 of prod/db belongs in zone-c
+// (fewest of its lower ordinals: 1 of 5)".
 func (p Placement) String() string {
 	if p.Domain == "" {
 		return fmt.Sprintf("%s has no domain (%s)", p.Slot, p.Why())

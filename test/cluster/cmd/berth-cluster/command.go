@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -184,7 +185,7 @@ func restartCommand(name *string) *cobra.Command {
 func listCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
-		Short: "List the clusters of this checkout and their components",
+		Short: "List the clusters of this checkout, or the one of --name, and their components",
 		Args:  usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			home, err := lifecycle.FindHome()
@@ -194,6 +195,9 @@ func listCommand() *cobra.Command {
 			names, err := home.Names()
 			if err != nil {
 				return err
+			}
+			if name := cmd.Flags().Lookup("name"); name.Changed {
+				names = slices.DeleteFunc(names, func(n string) bool { return n != name.Value.String() })
 			}
 			table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
 			fmt.Fprintln(table, "CLUSTER\tCOMPONENT\tPROCESS\tLOG")
