@@ -72,7 +72,8 @@ type history struct {
 	nodes      nodeHistory
 }
 
-// New returns a conductor. Beat is called after every tick, so that a loop that hangs is seen.
+// New returns a conductor. Beat is called after every tick that decided, so
+// that a loop that hangs, or waits without end, is seen.
 func New(c *config.Autoscaler, parts Parts, beat func()) *Conductor {
 	return &Conductor{
 		config:    c,
@@ -104,24 +105,31 @@ func (c *Conductor) Run(ctx context.Context) {
 	var settled <-chan time.Time
 	wake := (<-chan struct{})(c.wake)
 	for {
+		var decided bool
 		select {
 		case <-ctx.Done():
 			return
 		case <-whole.C:
-			c.tick(ctx, true)
+			// From the start of this tick, however long it takes: two evaluations
+			// are never less than a period apart.
+			whole.Reset(c.config.SyncPeriod.Duration)
+			decided = c.tick(ctx, true)
 		case <-wake:
-			c.tick(ctx, false)
+			decided = c.tick(ctx, false)
 		case <-settled:
 			wake, settled = c.wake, nil
 			continue
 		}
 		wake, settled = nil, time.After(settle)
-		c.beat()
+		if decided {
+			c.beat()
+		}
 	}
 }
 
-// tick decides once. A tick that is not whole leaves replicas alone.
-func (c *Conductor) tick(ctx context.Context, whole bool) {
+// tick decides once, unless it has to wait for what decisions need. A tick
+// that is not whole leaves replicas alone.
+func (c *Conductor) tick(ctx context.Context, whole bool) (decided bool) {
 	start := c.now()
 	defer func() { c.telemetry.Ticked(whole, c.now().Sub(start)) }()
 
@@ -129,7 +137,7 @@ func (c *Conductor) tick(ctx context.Context, whole bool) {
 	vpas, known := c.reader.VPAs()
 	if !known {
 		klog.FromContext(ctx).Info("Waiting to learn whether there are VerticalPodAutoscalers")
-		return
+		return false
 	}
 	hpas := c.reader.HPAs()
 
@@ -138,20 +146,21 @@ func (c *Conductor) tick(ctx context.Context, whole bool) {
 	c.tell(ctx, hpas, vpas, refusals.Verdicts)
 
 	// 3 decide and write replicas, then requests
-	var decided []*replicas
+	var scales []*replicas
 	var recommendations map[vertical.Key]vertical.Recommendation
 	if whole && len(hpas)+len(vpas) > 0 {
 		snapshot, err := c.readMetrics(ctx)
-		decided = c.decideReplicas(ctx, hpas, refusals.Verdicts, usageOf(hpas, snapshot, err))
-		c.actReplicas(ctx, decided, refusals.Verdicts)
+		scales = c.decideReplicas(ctx, hpas, refusals.Verdicts, usageOf(hpas, snapshot, err))
+		c.actReplicas(ctx, scales, refusals.Verdicts)
 		recommendations = c.recommendRequests(ctx, vpas, refusals.Verdicts, snapshot)
 	}
 	c.writeVPAs(ctx, vpas, refusals.Verdicts, recommendations)
 
 	// 4 decide and write nodes, with the pods that 3 is about to bring
 	if c.nodes != nil {
-		c.decideNodes(ctx, decided)
+		c.decideNodes(ctx, scales)
 	}
+	return true
 }
 
 // readMetrics asks the metrics API once for everyone.

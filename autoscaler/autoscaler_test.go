@@ -6,6 +6,7 @@ package autoscaler
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -14,6 +15,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
+
+	"github.com/berth-dev/berth/autoscaler/cloud/kwok"
 )
 
 type hpaList = []*autoscalingv2.HorizontalPodAutoscaler
@@ -26,12 +29,79 @@ func TestAnHPAIsEvaluatedOncePerPeriodWhateverHappens(t *testing.T) {
 			s.conductor.Wake()
 			s.pass(0)
 		}
-		if s.reads != 0 {
-			t.Errorf("%d evaluations before the first period is over", s.reads)
+		if len(s.reads) != 0 {
+			t.Errorf("%d evaluations before the first period is over", len(s.reads))
 		}
 		s.pass(time.Minute)
-		if s.reads != 4 {
-			t.Errorf("%d evaluations in 74 s, want 4", s.reads)
+		if len(s.reads) != 4 {
+			t.Errorf("%d evaluations in 74 s, want 4", len(s.reads))
+		}
+	})
+}
+
+func TestASlowTickBringsNoTwoEvaluationsCloser(t *testing.T) {
+	perform(t, hpaList{webHPA("web", "web")}, nil, func(s *stage) {
+		s.set(func() { s.usage, s.takes = 500, 29*time.Second })
+		s.pass(5 * time.Minute)
+		s.set(func() { s.takes = 0 })
+		s.pass(time.Minute)
+		for i := 1; i < len(s.reads); i++ {
+			if gap := s.reads[i].Sub(s.reads[i-1]); gap < 15*time.Second {
+				t.Errorf("evaluations %d and %d are %s apart, less than a period", i-1, i, gap)
+			}
+		}
+		if len(s.reads) < 10 {
+			t.Errorf("%d evaluations in six minutes", len(s.reads))
+		}
+	})
+}
+
+func TestANodeThatGetsAPodMeanwhileIsKept(t *testing.T) {
+	present := func(s *stage) bool {
+		_, err := s.kube.CoreV1().Nodes().Get(t.Context(), "pool-1", metav1.GetOptions{})
+		return err == nil
+	}
+	begin := func(s *stage) {
+		node, err := s.kube.CoreV1().Nodes().Get(t.Context(), "n1", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		node = node.DeepCopy()
+		node.Name, node.UID, node.Labels = "pool-1", "pool-1", map[string]string{kwok.GroupLabel: "pool"}
+		if _, err := s.kube.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Left alone, the node goes when it has been empty long enough: that is the tick to meddle with.
+	var removed time.Duration
+	perform(t, nil, nil, func(s *stage) {
+		begin(s)
+		for present(s) && removed < time.Hour {
+			s.pass(time.Second)
+			removed = time.Since(s.began)
+		}
+	})
+	if removed < 10*time.Minute || removed > 11*time.Minute {
+		t.Fatalf("an empty node went after %s, want 10 minutes and a tick", removed)
+	}
+	perform(t, nil, nil, func(s *stage) {
+		begin(s)
+		bound := false
+		s.during = func() {
+			if bound || time.Since(s.began) <= removed-time.Second {
+				return
+			}
+			bound = true
+			pod := webPod(7)
+			pod.Spec.NodeName = "pool-1"
+			if _, err := s.kube.CoreV1().Pods("prod").Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait() // until the informer knows
+		}
+		s.pass(removed + time.Minute)
+		if !bound || !present(s) {
+			t.Errorf("a pod was bound meanwhile: %t; the node is there: %t", bound, present(s))
 		}
 	})
 }

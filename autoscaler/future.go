@@ -9,6 +9,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 	deploymentutil "k8s.io/kubernetes/pkg/controller/deployment/util"
@@ -25,7 +26,10 @@ type scaled struct{ kind, namespace, name string }
 func (c *Conductor) foresee(ctx context.Context, decided []*replicas, pods []*corev1.Pod) forecast.Decision {
 	desired := map[scaled]int{}
 	for _, r := range decided {
-		if r.input.Scale.Absent == "" {
+		if gv, err := schema.ParseGroupVersion(r.hpa.Spec.ScaleTargetRef.APIVersion); err != nil || gv.Group != appsv1.GroupName {
+			continue // of another group: its pods are known once they are there
+		}
+		if r.input.Scale.Absent == "" && !r.failed {
 			ref := r.hpa.Spec.ScaleTargetRef
 			desired[scaled{ref.Kind, r.hpa.Namespace, ref.Name}] = int(r.decision.DesiredReplicas)
 		}

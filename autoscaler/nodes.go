@@ -208,6 +208,17 @@ func (c *Conductor) remove(ctx context.Context, in nodes.Input, groups map[strin
 		return
 	}
 	node := in.Nodes[i].Object
+	// The simulation took its time. A pod that was bound meanwhile keeps the node.
+	seen := map[types.UID]bool{}
+	for _, pod := range in.Nodes[i].Pods {
+		seen[pod.UID] = true
+	}
+	for _, pod := range c.reader.PodsOn(node.Name) {
+		if !seen[pod.UID] {
+			klog.FromContext(ctx).Info("A node that was to go is kept", "node", removal.Node, "reason", "a pod was bound to it meanwhile", "pod", klog.KObj(pod))
+			return
+		}
+	}
 	c.writer.Event(node, actuate.Event{Type: corev1.EventTypeNormal, Reason: "ScaleDown", Message: removal.Reason})
 	err := groups[removal.Group].Delete(ctx, node)
 	c.telemetry.NodeRemoved(removal.Group, err)

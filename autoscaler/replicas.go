@@ -6,6 +6,7 @@ package autoscaler
 import (
 	"context"
 	"slices"
+	"time"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	"k8s.io/apimachinery/pkg/labels"
@@ -24,6 +25,10 @@ import (
 // workers bounds the HPAs that are read or written at the same time.
 const workers = 8
 
+// callDeadline bounds what one HPA or VPA may cost of a tick: a target behind a
+// webhook that hangs must not hold up the others for long.
+const callDeadline = 5 * time.Second
+
 // replicas is one HPA on its way through a tick.
 type replicas struct {
 	hpa      *autoscalingv2.HorizontalPodAutoscaler
@@ -31,6 +36,8 @@ type replicas struct {
 	selector labels.Selector // nil where the target or its selector cannot be read
 	input    horizontal.Input
 	decision horizontal.Decision
+	// failed tells that the decided scale could not be written, so that its pods will not come.
+	failed bool
 }
 
 // decideReplicas evaluates every HPA once, without writing anything.
@@ -43,7 +50,8 @@ func (c *Conductor) decideReplicas(ctx context.Context, hpas []*autoscalingv2.Ho
 
 	var selecting []observe.Selecting
 	for _, r := range all {
-		if r.selector != nil {
+		// As upstream, only those whose metrics are asked can be in each other's way.
+		if r.selector != nil && r.input.Refused == "" && r.input.Scale.SpecReplicas > 0 {
 			selecting = append(selecting, observe.Selecting{HPA: r.hpa, Selector: r.selector})
 		}
 	}
@@ -72,6 +80,8 @@ func (c *Conductor) observeReplicas(ctx context.Context, hpa *autoscalingv2.Hori
 	if !verdict.Allowed {
 		r.input.Refused = verdict.Message
 	}
+	ctx, cancel := context.WithTimeout(ctx, callDeadline)
+	defer cancel()
 	scale, err := c.reader.Scale(ctx, hpa.Namespace, hpa.Spec.ScaleTargetRef)
 	if err != nil {
 		r.input.Scale.Absent = err.Error()
@@ -102,6 +112,8 @@ func (c *Conductor) actReplicas(ctx context.Context, all []*replicas, verdicts m
 }
 
 func (c *Conductor) actOn(ctx context.Context, r *replicas, verdict guard.Verdict) horizontal.Outcome {
+	ctx, cancel := context.WithTimeout(ctx, callDeadline)
+	defer cancel()
 	logger := klog.FromContext(ctx).WithValues("hpa", klog.KObj(r.hpa))
 	observing := c.config.Horizontal.Mode == config.Observe
 	outcome := r.decision.Outcome
@@ -110,6 +122,7 @@ func (c *Conductor) actOn(ctx context.Context, r *replicas, verdict guard.Verdic
 		err := c.writer.Scale(ctx, r.hpa.Namespace, ref.Name, r.scale.Resource, r.decision.CurrentReplicas, r.decision.DesiredReplicas)
 		outcome = horizontal.Confirm(r.input, r.decision, err)
 		c.telemetry.Rescaled(err)
+		r.failed = err != nil
 		if err != nil {
 			logger.Error(err, "Writing a scale", "target", ref.Kind+"/"+ref.Name, "from", r.decision.CurrentReplicas, "to", r.decision.DesiredReplicas)
 		}

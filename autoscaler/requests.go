@@ -47,6 +47,8 @@ func (c *Conductor) recommendRequests(ctx context.Context, vpas []*vpav1.Vertica
 
 // podsOf returns the pods of a VPA's target, none where the target cannot be read.
 func (c *Conductor) podsOf(ctx context.Context, vpa *vpav1.VerticalPodAutoscaler) []*corev1.Pod {
+	ctx, cancel := context.WithTimeout(ctx, callDeadline)
+	defer cancel()
 	scale, err := c.reader.Scale(ctx, vpa.Namespace, autoscalingv2.CrossVersionObjectReference(*vpa.Spec.TargetRef))
 	if err != nil {
 		klog.FromContext(ctx).V(2).Info("The target of a VPA cannot be read", "vpa", klog.KObj(vpa), "err", err)

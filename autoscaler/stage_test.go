@@ -49,13 +49,16 @@ type stage struct {
 	events *record.FakeRecorder
 
 	conductor *Conductor
+	began     time.Time
 
 	mu       sync.Mutex
 	replicas int32
 	usage    int64 // milli-cpu per pod
 	down     error // what the metrics API answers
 	slow     bool  // the controllers make no pods
-	reads    int
+	reads    []time.Time
+	takes    time.Duration // of the metrics API to answer
+	during   func()        // called when a simulation has begun
 	scaled   []string
 }
 
@@ -63,7 +66,7 @@ type stage struct {
 func perform(t *testing.T, hpas []*autoscalingv2.HorizontalPodAutoscaler, vpas []runtime.Object, play func(*stage)) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		s := &stage{t: t, replicas: 3, usage: 500, events: record.NewFakeRecorder(1000)}
+		s := &stage{t: t, began: time.Now(), replicas: 3, usage: 500, events: record.NewFakeRecorder(1000)}
 		template := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}, Spec: webPod(0).Spec}
 		template.Spec.NodeName = ""
 		objects := []runtime.Object{
@@ -118,6 +121,9 @@ func perform(t *testing.T, hpas []*autoscalingv2.HorizontalPodAutoscaler, vpas [
 		nodeParts := &NodeParts{
 			Provider: kwok.New(s.kube.CoreV1().Nodes(), factory.Core().V1().Nodes().Lister(), []kwok.Group{group}),
 			Simulate: func(ctx context.Context, nodes []*corev1.Node, pods []*corev1.Pod) (Simulation, error) {
+				if s.during != nil {
+					s.during()
+				}
 				return sim.Begin(ctx, nodes, pods)
 			},
 		}
@@ -143,8 +149,12 @@ func perform(t *testing.T, hpas []*autoscalingv2.HorizontalPodAutoscaler, vpas [
 // List is the metrics API: every pod uses as much as the story says.
 func (s *stage) List(context.Context, metav1.ListOptions) (*metricsv1beta1.PodMetricsList, error) {
 	s.mu.Lock()
+	s.reads = append(s.reads, time.Now())
+	takes := s.takes
+	s.mu.Unlock()
+	time.Sleep(takes)
+	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.reads++
 	if s.down != nil {
 		return nil, s.down
 	}

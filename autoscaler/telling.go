@@ -16,6 +16,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/berth-dev/berth/autoscaler/actuate"
+	"github.com/berth-dev/berth/autoscaler/config"
 	"github.com/berth-dev/berth/autoscaler/guard"
 	"github.com/berth-dev/berth/autoscaler/nodes"
 )
@@ -39,7 +40,9 @@ func (c *Conductor) tell(ctx context.Context, hpas []*autoscalingv2.HorizontalPo
 			return
 		}
 		klog.FromContext(ctx).V(2).Info("Two autoscalers on one target", "kind", key.Kind, "namespace", key.Namespace, "name", key.Name, "acts", verdict.Allowed, "reason", verdict.Message)
-		c.writer.Event(object, actuate.Event{Type: corev1.EventTypeWarning, Reason: string(verdict.Reason), Message: verdict.Message})
+		if key.Kind != guard.HPA || c.config.Horizontal.Mode == config.Act {
+			c.writer.Event(object, actuate.Event{Type: corev1.EventTypeWarning, Reason: string(verdict.Reason), Message: verdict.Message})
+		}
 	}
 	for _, hpa := range hpas {
 		once(hpaKey(hpa), hpa)
@@ -84,7 +87,7 @@ func (c *Conductor) tellUnhelped(ctx context.Context, pending map[types.Namespac
 			continue
 		}
 		told[pod.UID] = reason
-		if c.history.nodes.unhelped[pod.UID] != reason {
+		if c.history.nodes.unhelped[pod.UID] != reason && c.config.Nodes.Mode == config.Act {
 			c.writer.Event(pod, actuate.Event{Type: corev1.EventTypeNormal, Reason: "NotTriggerScaleUp", Message: reason})
 		}
 	}

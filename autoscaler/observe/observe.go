@@ -31,7 +31,7 @@ import (
 // Reader answers what the conductor asks about the cluster.
 type Reader struct {
 	pods         corelisters.PodLister
-	unscheduled  cache.Indexer
+	podIndex     cache.Indexer
 	nodes        corelisters.NodeLister
 	namespaces   corelisters.NamespaceLister
 	claims       corelisters.PersistentVolumeClaimLister
@@ -50,26 +50,38 @@ type Reader struct {
 // defaultClass is the annotation of the default StorageClass.
 const defaultClass = "storageclass.kubernetes.io/is-default-class"
 
-// unscheduledIndex is the pod index by whether a node is still to be found.
-const unscheduledIndex = "berth.dev/unscheduled"
+const (
+	// unscheduledIndex is the pod index by whether a node is still to be found.
+	unscheduledIndex = "berth.dev/unscheduled"
+	// nodeIndex is the pod index by node.
+	nodeIndex = "berth.dev/node"
+)
 
 // New registers the informers that the reader needs with the factory, which
 // the caller starts. Scales and mapper serve targets of other kinds than the built-in ones.
 func New(factory informers.SharedInformerFactory, vpas *VPAs, scales scale.ScalesGetter, mapper meta.RESTMapper) (*Reader, error) {
 	core, apps := factory.Core().V1(), factory.Apps().V1()
 	pods := core.Pods().Informer()
-	err := pods.AddIndexers(cache.Indexers{unscheduledIndex: func(obj any) ([]string, error) {
-		if pod, ok := obj.(*corev1.Pod); ok && pod.Spec.NodeName == "" && pod.Status.Phase == corev1.PodPending {
-			return []string{""}, nil
-		}
-		return nil, nil
-	}})
+	err := pods.AddIndexers(cache.Indexers{
+		unscheduledIndex: func(obj any) ([]string, error) {
+			if pod, ok := obj.(*corev1.Pod); ok && pod.Spec.NodeName == "" && pod.Status.Phase == corev1.PodPending {
+				return []string{""}, nil
+			}
+			return nil, nil
+		},
+		nodeIndex: func(obj any) ([]string, error) {
+			if pod, ok := obj.(*corev1.Pod); ok && pod.Spec.NodeName != "" {
+				return []string{pod.Spec.NodeName}, nil
+			}
+			return nil, nil
+		},
+	})
 	if err != nil {
-		return nil, fmt.Errorf("indexing unscheduled pods: %w", err)
+		return nil, fmt.Errorf("indexing pods: %w", err)
 	}
 	return &Reader{
 		pods:         core.Pods().Lister(),
-		unscheduled:  pods.GetIndexer(),
+		podIndex:     pods.GetIndexer(),
 		nodes:        core.Nodes().Lister(),
 		namespaces:   core.Namespaces().Lister(),
 		claims:       core.PersistentVolumeClaims().Lister(),
@@ -119,9 +131,16 @@ func (r *Reader) PodsOf(namespace string, selector labels.Selector) []*corev1.Po
 
 // UnscheduledPods returns the pending pods that no node was found for yet, in no order.
 func (r *Reader) UnscheduledPods() []*corev1.Pod {
-	objects, err := r.unscheduled.ByIndex(unscheduledIndex, "")
+	return r.indexed(unscheduledIndex, "")
+}
+
+// PodsOn returns the pods that are bound to a node, in no order.
+func (r *Reader) PodsOn(node string) []*corev1.Pod { return r.indexed(nodeIndex, node) }
+
+func (r *Reader) indexed(index, value string) []*corev1.Pod {
+	objects, err := r.podIndex.ByIndex(index, value)
 	if err != nil {
-		return nil // the index is registered in New
+		return nil // the indexes are registered in New
 	}
 	pods := make([]*corev1.Pod, 0, len(objects))
 	for _, object := range objects {

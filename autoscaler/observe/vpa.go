@@ -58,8 +58,15 @@ func (v *VPAs) Run(ctx context.Context) {
 	factory := vpainformers.NewSharedInformerFactory(v.client, 0)
 	vpas := factory.Autoscaling().V1().VerticalPodAutoscalers()
 	changed := cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { v.onChange() },
-		UpdateFunc: func(any, any) { v.onChange() },
+		AddFunc: func(any) { v.onChange() },
+		UpdateFunc: func(old, new any) {
+			was, ok := old.(*vpav1.VerticalPodAutoscaler)
+			is, ok2 := new.(*vpav1.VerticalPodAutoscaler)
+			// Recommenders write the status all the time; the generation moves with the spec only.
+			if ok && ok2 && was.Generation != is.Generation {
+				v.onChange()
+			}
+		},
 		DeleteFunc: func(any) { v.onChange() },
 	}
 	if _, err := vpas.Informer().AddEventHandler(changed); err != nil {

@@ -5,6 +5,7 @@ package simulator
 
 import (
 	"errors"
+	"sync"
 
 	"k8s.io/client-go/tools/cache"
 )
@@ -15,6 +16,10 @@ var errReadOnly = errors.New("the store of an informer is written by the informe
 type view struct {
 	cache.Indexer
 	top cache.Indexer
+
+	// indexing guards the indexes of top: plugins filter several nodes at a time,
+	// and an indexer hands out its map of indexes without a lock.
+	indexing sync.Mutex
 }
 
 var _ cache.Indexer = &view{}
@@ -80,6 +85,8 @@ func (v *view) GetByKey(key string) (any, bool, error) {
 // indexTop gives the simulated objects an index that the live ones have.
 // Others may add indexes to the live indexer at any time.
 func (v *view) indexTop(name string) error {
+	v.indexing.Lock()
+	defer v.indexing.Unlock()
 	if v.top.GetIndexers()[name] != nil {
 		return nil
 	}

@@ -64,6 +64,8 @@ func lead(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, pulse *pu
 		return err
 	}
 
+	// From here on something has to happen: caches that never fill are ill health.
+	pulse.beat()
 	factory.StartWithContext(ctx)
 	defer factory.Shutdown()
 	synced := factory.WaitForCacheSyncWithContext(ctx)
@@ -78,7 +80,6 @@ func lead(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, pulse *pu
 	background.Go(func() { vpas.Run(ctx) })
 	background.Go(func() { wait.UntilWithContext(ctx, func(context.Context) { clients.mapper.Reset() }, mapperReset) })
 	logger.Info("Leading", "syncPeriod", c.SyncPeriod.Duration, "horizontal", c.Horizontal.Mode, "nodes", c.Nodes.Mode, "provider", c.Nodes.Provider)
-	pulse.beat()
 	conductor.Run(ctx)
 	logger.Info("Stopping")
 	return nil

@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/server/healthz"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -25,6 +27,19 @@ import (
 
 // errLostLease ends the process with an error: what it was doing is another's now.
 var errLostLease = errors.New("the leader's Lease is lost")
+
+// keptLock refuses to give the Lease back while its holder still leads.
+type keptLock struct {
+	resourcelock.Interface
+	leading *atomic.Bool
+}
+
+func (l *keptLock) Update(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
+	if record.HolderIdentity == "" && l.leading.Load() {
+		return errors.New("still leading")
+	}
+	return l.Interface.Update(ctx, record)
+}
 
 // run serves health and metrics, waits to lead, and leads until the context
 // ends or the Lease is lost.
@@ -73,6 +88,8 @@ func elect(ctx context.Context, c *config.Autoscaler, kube *rest.Config, health 
 	electing, stopElecting := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopElecting()
 	var (
+		elector *leaderelection.LeaderElector
+		atLead  atomic.Bool
 		mu      sync.Mutex
 		leading bool
 		done    = make(chan error, 1)
@@ -85,8 +102,8 @@ func elect(ctx context.Context, c *config.Autoscaler, kube *rest.Config, health 
 			stopElecting()
 		}
 	})
-	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock:            lock,
+	elector, err = leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+		Lock:            &keptLock{Interface: lock, leading: &atLead},
 		LeaseDuration:   l.LeaseDuration.Duration,
 		RenewDeadline:   l.RenewDeadline.Duration,
 		RetryPeriod:     l.RetryPeriod.Duration,
@@ -98,13 +115,22 @@ func elect(ctx context.Context, c *config.Autoscaler, kube *rest.Config, health 
 				mu.Lock()
 				leading = true
 				mu.Unlock()
+				atLead.Store(true)
 				work, cancel := context.WithCancel(ctx)
 				defer cancel()
 				defer context.AfterFunc(held, cancel)()
+				// Held ends only after the elector has tried to give the Lease back,
+				// which takes long where the API server does not answer.
+				go wait.UntilWithContext(work, func(context.Context) {
+					if elector.Check(0) != nil {
+						cancel()
+					}
+				}, time.Second)
 				err := lead(work)
-				if err == nil && held.Err() != nil {
+				if err == nil && ctx.Err() == nil {
 					err = errLostLease
 				}
+				atLead.Store(false)
 				done <- err
 				stopElecting()
 			},
