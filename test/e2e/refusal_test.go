@@ -10,6 +10,7 @@ import (
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/e2e-framework/pkg/features"
 
 	"github.com/berth-dev/berth/test/fixture"
@@ -46,41 +47,45 @@ func TestRefusalAtAdmission(t *testing.T) {
 			refused(t, err, "StatefulSet/db", "VerticalPodAutoscaler", "db-sizer")
 		})).
 		Assess("a change of the VPA's target is refused", step(func(ctx context.Context, t *testing.T, s scene) {
-			vpas := s.VPA.AutoscalingV1().VerticalPodAutoscalers(s.Namespace)
-			moved := s.vpa(ctx, t, vpa.Name)
 			ref := autoscalingv1.CrossVersionObjectReference(web)
-			moved.Spec.TargetRef = &ref
-			_, err := vpas.Update(ctx, moved, metav1.UpdateOptions{})
+			err := s.updateVPA(ctx, vpa.Name, func(moved *vpav1.VerticalPodAutoscaler) { moved.Spec.TargetRef = &ref })
 			refused(t, err, "Deployment/web", "web-scaler")
 		})).
 		Assess("a change of the HPA's target is refused", step(func(ctx context.Context, t *testing.T, s scene) {
 			hpas := s.Kube.AutoscalingV2().HorizontalPodAutoscalers(s.Namespace)
-			moved, err := hpas.Get(ctx, hpa.Name, metav1.GetOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			moved.Spec.ScaleTargetRef = db
-			_, err = hpas.Update(ctx, moved, metav1.UpdateOptions{})
-			refused(t, err, "StatefulSet/db", "db-sizer")
+			refused(t, retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+				moved, err := hpas.Get(ctx, hpa.Name, metav1.GetOptions{})
+				if err != nil {
+					return err
+				}
+				moved.Spec.ScaleTargetRef = db
+				_, err = hpas.Update(ctx, moved, metav1.UpdateOptions{})
+				return err
+			}), "StatefulSet/db", "db-sizer")
 		})).
 		Assess("both may be on targets of their own, and change in other ways", step(func(ctx context.Context, t *testing.T, s scene) {
 			s.create(ctx, t, fixture.VPA("free-sizer", free))
-			labelled := s.vpa(ctx, t, vpa.Name)
-			labelled.Labels = map[string]string{"seen": "yes"}
-			if _, err := s.VPA.AutoscalingV1().VerticalPodAutoscalers(s.Namespace).Update(ctx, labelled, metav1.UpdateOptions{}); err != nil {
+			if err := s.updateVPA(ctx, vpa.Name, func(labelled *vpav1.VerticalPodAutoscaler) {
+				labelled.Labels = map[string]string{"seen": "yes"}
+			}); err != nil {
 				t.Error(err)
 			}
 		})).
 		Feature())
 }
 
-func (s scene) vpa(ctx context.Context, t *testing.T, name string) *vpav1.VerticalPodAutoscaler {
-	t.Helper()
-	vpa, err := s.VPA.AutoscalingV1().VerticalPodAutoscalers(s.Namespace).Get(ctx, name, metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return vpa
+// updateVPA changes a VPA, though its status is being written meanwhile.
+func (s scene) updateVPA(ctx context.Context, name string, change func(*vpav1.VerticalPodAutoscaler)) error {
+	vpas := s.VPA.AutoscalingV1().VerticalPodAutoscalers(s.Namespace)
+	return retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		vpa, err := vpas.Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		change(vpa)
+		_, err = vpas.Update(ctx, vpa, metav1.UpdateOptions{})
+		return err
+	})
 }
 
 // awaitRefusal waits until the API server refuses what try asks for. Try stores nothing.
