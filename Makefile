@@ -4,6 +4,8 @@
 BIN := $(CURDIR)/bin
 KUBE_VERSION := v1.36.4
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+# The newest that is built on the v0.36 libraries: its schemas are those that this API server knows.
+CONTROLLER_GEN := sigs.k8s.io/controller-tools/cmd/controller-gen@v0.21.0
 
 # Parts of k8s.io/kubernetes parse their own version and fail without this stamp.
 LDFLAGS := -X k8s.io/component-base/version.gitVersion=$(KUBE_VERSION) \
@@ -53,16 +55,27 @@ fuzz: ## Fuzz every parser for a while (FUZZTIME=30s each)
 bench: ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem $$(go list ./... | grep -v /test/e2e)
 
+API := plugins/api/v1alpha1
+GENERATED := $(API)/zz_generated.deepcopy.go manifests/crd/berth.dev_placementpolicies.yaml
+
+.PHONY: generate
+generate: ## Write the CRD and the deep copies from the types of the API
+	go run $(CONTROLLER_GEN) paths=./$(API) \
+		object:headerFile=plugins/api/boilerplate.go.txt \
+		crd:headerFile=plugins/api/boilerplate.yaml.txt output:crd:dir=manifests/crd
+
 .PHONY: lint
 lint:
 	go run $(GOLANGCI_LINT) run ./...
 	cd test/cluster && go run $(GOLANGCI_LINT) run --config ../../.golangci.yml $(CLUSTER_CHECKED)
 
 .PHONY: verify
-verify: ## Check tidiness, formatting, vet, lint and manifests, and that the work tree is clean
+verify: ## Check tidiness, formatting, generated files, vet, lint and manifests, and that the work tree is clean
 	go mod tidy -diff
 	cd test/cluster && go mod tidy -diff
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+	$(MAKE) --no-print-directory generate
+	git diff --exit-code -- $(GENERATED)
 	go vet ./...
 	cd test/cluster && go vet $(CLUSTER_CHECKED)
 	$(MAKE) --no-print-directory lint
