@@ -90,12 +90,18 @@ func TestDeadlock(t *testing.T) {
 			pod := spreading(member("db-3").PVC("data").Obj(), tt.constraints...)
 			before := pod.DeepCopy()
 			for plugin, want := range map[string]map[string]string{podtopologyspread.Name: tt.stock, Name: tt.ours} {
-				got := build(t, plugin, tt.args, &pins{domains: tt.pinned}, cluster...).try(t, pod)
+				p := &pins{domains: tt.pinned}
+				profile := build(t, plugin, tt.args, p, cluster...)
+				got := profile.try(t, pod)
 				if got.PreFilter != "" {
 					t.Fatalf("%s: PreFilter refused: %s", plugin, got.PreFilter)
 				}
 				if diff := cmp.Diff(want, got.Refused); diff != "" {
 					t.Errorf("%s: nodes refused (-want +got):\n%s", plugin, diff)
+				}
+				p.domains = map[string]string{host: "a1"}
+				if diff := cmp.Diff(tt.stock, profile.try(t, pod).Refused); diff != "" {
+					t.Errorf("%s: nodes refused to the next pod, which is pinned in another key (-want +got):\n%s", plugin, diff)
 				}
 			}
 			if diff := cmp.Diff(before, pod); diff != "" {
