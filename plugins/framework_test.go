@@ -12,7 +12,10 @@ import (
 	"testing"
 
 	"github.com/berth-dev/berth/plugins"
+	"github.com/berth-dev/berth/plugins/api/v1alpha1"
+	"github.com/berth-dev/berth/plugins/ordinalgate"
 	"github.com/berth-dev/berth/plugins/ordinalplacement"
+	"github.com/berth-dev/berth/plugins/policies"
 	"github.com/berth-dev/berth/plugins/volumeaffinity"
 	appsv1 "k8s.io/api/apps/v1"
 	v1 "k8s.io/api/core/v1"
@@ -39,13 +42,14 @@ const (
 	host = v1.LabelHostname
 )
 
-// cluster is a real framework with our two plugins alone, over the stores of
+// cluster is a real framework with our plugins alone, over the stores of
 // real informers.
 type cluster struct {
 	framework framework.Framework
 	client    *fake.Clientset
 	nodes     []string
 	activated chan string
+	book      *policies.Book
 }
 
 // Activate takes the part of the scheduling queue.
@@ -73,23 +77,30 @@ func buildCluster(t testing.TB, args map[string]string, objects ...runtime.Objec
 		_, ctx = ktesting.NewTestContext(t)
 	}
 
-	c := &cluster{client: fake.NewClientset(objects...), activated: make(chan string, 100)}
+	c := &cluster{activated: make(chan string, 100), book: policies.NewBook()}
+	c.book.MarkReady(nil)
 	var nodes []*v1.Node
 	var pods []*v1.Pod
+	var known []runtime.Object
 	for _, obj := range objects {
 		switch obj := obj.(type) {
 		case *v1.Node:
 			nodes, c.nodes = append(nodes, obj), append(c.nodes, obj.Name)
 		case *v1.Pod:
 			pods = append(pods, obj)
+		case *v1alpha1.PlacementPolicy:
+			c.book.Set(obj)
+			continue
 		}
+		known = append(known, obj)
 	}
+	c.client = fake.NewClientset(known...)
 	factory := informers.NewSharedInformerFactory(c.client, 0)
 	registry := schedulerruntime.Registry{queuesort.Name: queuesort.New, defaultbinder.Name: defaultbinder.New}
-	if err := registry.Merge(plugins.Registry(plugins.NewShared())); err != nil {
+	if err := registry.Merge(plugins.Registry(plugins.NewShared(c.book))); err != nil {
 		return nil, err
 	}
-	ours := config.PluginSet{Enabled: []config.Plugin{{Name: ordinalplacement.Name}, {Name: volumeaffinity.Name}}}
+	ours := config.PluginSet{Enabled: []config.Plugin{{Name: ordinalgate.Name}, {Name: ordinalplacement.Name}, {Name: volumeaffinity.Name}}}
 	profile := &config.KubeSchedulerProfile{SchedulerName: "berth-scheduler", Plugins: &config.Plugins{
 		QueueSort:  config.PluginSet{Enabled: []config.Plugin{{Name: queuesort.Name}}},
 		Bind:       config.PluginSet{Enabled: []config.Plugin{{Name: defaultbinder.Name}}},

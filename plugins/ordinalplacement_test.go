@@ -30,25 +30,25 @@ func TestOrdinalPlacement(t *testing.T) {
 	}{
 		"second ordinal goes to the second zone": {
 			objects: objects(three, set("db", 3)), pod: slotPod("db", 1).Obj(), fits: "b1",
-			reasons: map[string]string{"a1": "node(s) outside the planned domain: ordinal 1 of prod/db belongs in b (0 of its 1 lower ordinals are there, as few as elsewhere; first by name)"},
+			reasons: map[string]string{"a1": "node(s) outside the planned domain b"},
 		},
 		"reason has its numbers": {
 			objects: objects(three[:3], set("db", 5), slotPod("db", 0).Node("a1").Obj(), slotPod("db", 1).Node("a2").Obj(), slotPod("db", 2).Node("a2").Obj()),
 			pod:     slotPod("db", 4).Obj(), fits: "b1",
-			reasons: map[string]string{"a2": "node(s) outside the planned domain: ordinal 4 of prod/db belongs in b (fewest of its lower ordinals: 1 of 4)"},
+			reasons: map[string]string{"a2": "node(s) outside the planned domain b"},
 		},
 		"its volume is home": {
 			objects: objects(three, set("db", 3, "data"), bound("data-db-1", zone, "c")), pod: slotPod("db", 1, "data").Obj(), fits: "c1",
-			reasons: map[string]string{"b1": `node(s) outside the planned domain: ordinal 1 of prod/db belongs in c (volume "pv-data-db-1" of claim "data-db-1" is there)`},
+			reasons: map[string]string{"b1": "node(s) outside the planned domain c"},
 		},
 		"node without the zone label": {
 			objects: objects(three, node("x1", ""), set("db", 3)), pod: slotPod("db", 0).Obj(), fits: "a1 a2",
-			reasons: map[string]string{"x1": `node(s) without label "topology.kubernetes.io/zone", which names the domains: ordinal 0 of prod/db belongs in a (0 of its 0 lower ordinals are there, as few as elsewhere; first by name)`},
+			reasons: map[string]string{"x1": `node(s) without label "topology.kubernetes.io/zone", which names the domains`},
 		},
 		"wrong topology key": {
 			args:    `{"defaultPolicy": {"spread": {"topologyKey": "example.com/rack"}}}`,
 			objects: objects(three, set("db", 3)), pod: slotPod("db", 0).Obj(),
-			refused: `ordinal 0 of prod/db has no domain: no node that the pod may use has label "example.com/rack"; label the nodes, or correct topologyKey or domains of the policy`,
+			refused: `ordinal 0 of prod/db has no domain (no domain is allowed); domains are values of node label "example.com/rack" on nodes that the pod may use: label or add nodes, or correct the policy`,
 		},
 		"set whose name is another's prefix": {
 			objects: objects(three, set("db", 3, "data"), set("db-2", 3, "data"), bound("data-db-2-0", zone, "c")),

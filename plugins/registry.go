@@ -13,7 +13,9 @@ package plugins
 import (
 	"context"
 
+	"github.com/berth-dev/berth/plugins/ordinalgate"
 	"github.com/berth-dev/berth/plugins/ordinalplacement"
+	"github.com/berth-dev/berth/plugins/pinnedtopologyspread"
 	"github.com/berth-dev/berth/plugins/volumeaffinity"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -34,14 +36,25 @@ import (
 // over shared. CapacityScheduling and PreemptionToleration of
 // scheduler-plugins are absent: they do not build on Kubernetes 1.36.
 func Registry(shared *Shared) runtime.Registry {
-	return runtime.Registry{
-		ordinalplacement.Name: func(ctx context.Context, args apiruntime.Object, handle fwk.Handle) (fwk.Plugin, error) {
+	with := func(build func(context.Context, apiruntime.Object, fwk.Handle, *slots) (fwk.Plugin, error)) runtime.PluginFactory {
+		return func(ctx context.Context, args apiruntime.Object, handle fwk.Handle) (fwk.Plugin, error) {
 			slots, err := shared.forHandle(ctx, handle)
 			if err != nil {
 				return nil, err
 			}
+			return build(ctx, args, handle, slots)
+		}
+	}
+	return runtime.Registry{
+		ordinalgate.Name: with(func(ctx context.Context, args apiruntime.Object, handle fwk.Handle, slots *slots) (fwk.Plugin, error) {
+			return ordinalgate.New(ctx, args, handle, slots)
+		}),
+		ordinalplacement.Name: with(func(ctx context.Context, args apiruntime.Object, handle fwk.Handle, slots *slots) (fwk.Plugin, error) {
 			return ordinalplacement.New(ctx, args, handle, slots)
-		},
+		}),
+		pinnedtopologyspread.Name: with(func(ctx context.Context, args apiruntime.Object, handle fwk.Handle, slots *slots) (fwk.Plugin, error) {
+			return pinnedtopologyspread.New(ctx, args, handle, slots)
+		}),
 		volumeaffinity.Name: volumeaffinity.New,
 
 		coscheduling.Name:               coscheduling.New,

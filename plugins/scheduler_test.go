@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/berth-dev/berth/plugins"
+	"github.com/berth-dev/berth/plugins/policies"
 	v1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,7 +28,7 @@ import (
 // run starts the real scheduler, queue and all, with our plugins enabled
 // everywhere beside the in-tree ones. It returns the bindings as pod and node,
 // and what the events say of pods that wait.
-func run(t *testing.T, client *fake.Clientset) (bindings chan [2]string, waits chan string) {
+func run(t *testing.T, client *fake.Clientset, book *policies.Book) (bindings chan [2]string, waits chan string) {
 	t.Helper()
 	bindings, waits = make(chan [2]string, 100), make(chan string, 100)
 	client.PrependReactor("create", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
@@ -48,7 +49,7 @@ func run(t *testing.T, client *fake.Clientset) (bindings chan [2]string, waits c
 		return true, binding, nil
 	})
 	text := `{"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration", "profiles": [{"schedulerName": "berth-scheduler",
-		"plugins": {"multiPoint": {"enabled": [{"name": "OrdinalPlacement"}, {"name": "VolumeAffinity"}]}},
+		"plugins": {"multiPoint": {"enabled": [{"name": "OrdinalGate"}, {"name": "OrdinalPlacement"}, {"name": "VolumeAffinity"}]}},
 		"pluginConfig": [{"name": "OrdinalPlacement", "args": {"defaultPolicy": {"spread": {"domains": ["a", "b", "c"]}}}}]}]}`
 	decoded, _, err := configscheme.Codecs.UniversalDecoder().Decode([]byte(text), nil, nil)
 	if err != nil {
@@ -69,7 +70,7 @@ func run(t *testing.T, client *fake.Clientset) (bindings chan [2]string, waits c
 	factory := scheduler.NewInformerFactory(client, 0)
 	sched, err := scheduler.New(ctx, client, factory, nil, profile.NewRecorderFactory(broadcaster),
 		scheduler.WithProfiles(decoded.(*config.KubeSchedulerConfiguration).Profiles...),
-		scheduler.WithFrameworkOutOfTreeRegistry(plugins.Registry(plugins.NewShared())),
+		scheduler.WithFrameworkOutOfTreeRegistry(plugins.Registry(plugins.NewShared(book))),
 		scheduler.WithPodInitialBackoffSeconds(0), scheduler.WithPodMaxBackoffSeconds(0))
 	if err != nil {
 		t.Fatal(err)
@@ -83,6 +84,12 @@ func run(t *testing.T, client *fake.Clientset) (bindings chan [2]string, waits c
 	go func() { defer close(done); sched.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done; stop(); broadcaster.Shutdown(); factory.Shutdown() })
 	return bindings, waits
+}
+
+func noPolicies() *policies.Book {
+	book := policies.NewBook()
+	book.MarkReady(nil)
+	return book
 }
 
 // next takes the next message, or fails before the five-minute flush of the
@@ -114,7 +121,7 @@ func createPod(t *testing.T, client *fake.Clientset, pod *v1.Pod) {
 
 func TestSchedulerInterleavesOrdinals(t *testing.T) {
 	client := fake.NewClientset(roomy("a1", "a"), roomy("b1", "b"), roomy("c1", "c"), set("db", 6))
-	bindings, _ := run(t, client)
+	bindings, _ := run(t, client, noPolicies())
 	for i := range 6 {
 		createPod(t, client, slotPod("db", i).Obj())
 	}
@@ -154,7 +161,7 @@ func TestRefusedPodsAreWoken(t *testing.T) {
 		"a node comes in the planned zone": {
 			objects: objects(roomy("a1", "a"), roomy("b1", "b"), set("db", 3)),
 			pod:     slotPod("db", 2).Obj(),
-			wait:    "db-2: 0/2 nodes are available: 2 node(s) outside the planned domain: ordinal 2 of prod/db belongs in c",
+			wait:    "db-2: 0/2 nodes are available: 2 node(s) outside the planned domain c. ",
 			cure: func(t *testing.T, client *fake.Clientset) {
 				if _, err := client.CoreV1().Nodes().Create(t.Context(), roomy("c1", "c"), metav1.CreateOptions{}); err != nil {
 					t.Fatal(err)
@@ -165,7 +172,7 @@ func TestRefusedPodsAreWoken(t *testing.T) {
 		"a sibling's home moves the plan": {
 			objects: objects(roomy("a1", "a"), roomy("b1", "b"), set("db", 3)),
 			pod:     slotPod("db", 2).Obj(),
-			wait:    "db-2: 0/2 nodes are available: 2 node(s) outside the planned domain: ordinal 2 of prod/db belongs in c",
+			wait:    "db-2: 0/2 nodes are available: 2 node(s) outside the planned domain c. ",
 			cure: func(t *testing.T, client *fake.Clientset) {
 				createPod(t, client, slotPod("db", 0).Node("c1").Obj()) // bound by hand to a node that is not known yet
 				labelled := roomy("c1", "c")
@@ -191,7 +198,7 @@ func TestRefusedPodsAreWoken(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			client := fake.NewClientset(tt.objects...)
-			bindings, waits := run(t, client)
+			bindings, waits := run(t, client, noPolicies())
 			tt.pod.Spec.SchedulerName = "berth-scheduler"
 			createPod(t, client, tt.pod)
 			if got := next(t, "event", waits); len(got) < len(tt.wait) || got[:len(tt.wait)] != tt.wait {

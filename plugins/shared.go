@@ -7,32 +7,44 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
-	"github.com/berth-dev/berth/plugins/statefulset"
-	v1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
+	"github.com/berth-dev/berth/plugins/policies"
 	"k8s.io/client-go/informers"
+	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 )
+
+// expiryPeriod is the time between two looks whether a domain is lost by now.
+const expiryPeriod = time.Second
 
 // Shared is what the plugins of one scheduler, or of one simulation, know
 // together. Plugins are built once per profile; what they share is built once
 // per informer factory, when the first plugin asks for it, and hears of
 // changes through event handlers on that factory for as long as it runs.
 //
-// A simulation has a Shared of its own over its own factory, gives its
-// framework a pod activator (one that does nothing), and undoes what it tried
-// by Checkpoint.
+// A scheduler starts what needs a goroutine by Run. A simulation does not: it
+// has a Shared of its own over its own factory, gives its framework a pod
+// activator (one that does nothing), and undoes what it tried by Checkpoint.
 type Shared struct {
-	mu    sync.Mutex
-	slots map[informers.SharedInformerFactory]*slots
+	book *policies.Book
+
+	mu       sync.Mutex
+	slots    map[informers.SharedInformerFactory]*slots
+	attached chan attachment // the first slots
 }
 
-// NewShared returns the state for one Registry. It reads nothing until the
-// first plugin is built.
-func NewShared() *Shared {
-	return &Shared{slots: map[informers.SharedInformerFactory]*slots{}}
+// attachment is what the first plugin brings along.
+type attachment struct {
+	slots  *slots
+	config *rest.Config
+}
+
+// NewShared returns the state for one Registry, with the policies of the book.
+// It reads nothing until the first plugin is built.
+func NewShared(book *policies.Book) *Shared {
+	return &Shared{book: book, slots: map[informers.SharedInformerFactory]*slots{}, attached: make(chan attachment, 1)}
 }
 
 // Checkpoint remembers the slots that are reserved and the pods that wait, and
@@ -51,6 +63,39 @@ func (s *Shared) Checkpoint() (restore func()) {
 	}
 }
 
+// Run does for a scheduler what needs time, until the context ends: it keeps
+// the book of policies up to date once the API server serves them, wakes pods
+// whose domain is lost by now, and tells people what the plugins found. It
+// begins when the first plugin is built.
+func (s *Shared) Run(ctx context.Context) {
+	var first attachment
+	select {
+	case <-ctx.Done():
+		return
+	case first = <-s.attached:
+	}
+	var background sync.WaitGroup
+	defer background.Wait()
+	if first.config != nil {
+		background.Go(func() {
+			if err := policies.Watch(ctx, first.config, s.book); err != nil {
+				klog.FromContext(ctx).Error(err, "Watching PlacementPolicies")
+			}
+		})
+	}
+	background.Go(func() { first.slots.herald.run(ctx) })
+	ticker := time.NewTicker(expiryPeriod)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			first.slots.activate(first.slots.planner.Expired())
+		}
+	}
+}
+
 // forHandle returns the slots behind a framework's informers.
 func (s *Shared) forHandle(ctx context.Context, handle fwk.Handle) (*slots, error) {
 	s.mu.Lock()
@@ -59,51 +104,13 @@ func (s *Shared) forHandle(ctx context.Context, handle fwk.Handle) (*slots, erro
 	if known, ok := s.slots[factory]; ok {
 		return known, nil
 	}
-	known := &slots{
-		planner: statefulset.NewPlanner(newListers(factory), rules(ctx)),
-		wake:    handle.Activate,
-		logger:  klog.LoggerWithName(klog.FromContext(ctx), "slots"),
-	}
+	known := newSlots(ctx, factory, s.book, handle)
 	if err := known.watch(factory); err != nil {
 		return nil, fmt.Errorf("watching what places slots: %w", err)
 	}
+	if len(s.slots) == 0 {
+		s.attached <- attachment{slots: known, config: handle.KubeConfig()}
+	}
 	s.slots[factory] = known
 	return known, nil
-}
-
-// slots is the planner together with the means to wake pods.
-type slots struct {
-	planner *statefulset.Planner
-	wake    func(klog.Logger, map[string]*v1.Pod)
-	logger  klog.Logger
-}
-
-// Place and the following make slots what OrdinalPlacement asks for.
-func (s *slots) Place(slot statefulset.Slot, pod *v1.Pod, spread statefulset.Spread) (statefulset.Placement, error) {
-	return s.planner.Place(slot, pod, spread)
-}
-
-func (s *slots) Waiting(slot statefulset.Slot, uid types.UID) (string, bool) {
-	return s.planner.Waiting(slot, uid)
-}
-
-func (s *slots) Reserve(slot statefulset.Slot, uid types.UID, node *v1.Node) {
-	s.planner.Reserve(slot, uid, node)
-}
-
-func (s *slots) Unreserve(slot statefulset.Slot, uid types.UID) {
-	s.activate(s.planner.Unreserve(slot, uid))
-}
-
-// activate wakes pods whose place became another one.
-func (s *slots) activate(pods []*v1.Pod) {
-	if len(pods) == 0 {
-		return
-	}
-	byName := make(map[string]*v1.Pod, len(pods))
-	for _, pod := range pods {
-		s.logger.V(4).Info("The planned domain of a waiting pod is another one now", "pod", klog.KObj(pod))
-		byName[pod.Namespace+"/"+pod.Name] = pod
-	}
-	s.wake(s.logger, byName)
 }

@@ -6,73 +6,164 @@ package plugins
 import (
 	"errors"
 
+	"github.com/berth-dev/berth/plugins/policies"
 	"github.com/berth-dev/berth/plugins/statefulset"
 	appsv1 "k8s.io/api/apps/v1"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
 )
 
-// watch tells the planner of changes, and wakes who gets another place by
-// them. Each handler drops what can not change a plan: most updates are
+// watch tells the planner of changes, and wakes who gets another answer by
+// them. Each handler drops what can not change one: most updates are
 // heartbeats and statuses.
 func (s *slots) watch(factory informers.SharedInformerFactory) error {
-	sets := factory.Apps().V1().StatefulSets()
-	templatesOf := func(key statefulset.SetKey) []string {
-		if set := orNil(sets.Lister().StatefulSets(key.Namespace).Get(key.Name)); set != nil {
-			return statefulset.Templates(set)
-		}
-		return nil
-	}
-	claimed := func(namespace, name string) {
-		for _, of := range statefulset.SlotsOfClaim(namespace, name, templatesOf) {
-			s.activate(s.planner.SlotChanged(of.Slot))
-		}
-	}
+	factory.Storage().V1().StorageClasses().Informer() // read, not watched: a class does not change
 	_, nodes := factory.Core().V1().Nodes().Informer().AddEventHandler(on(s.nodeChanged))
 	_, pods := factory.Core().V1().Pods().Informer().AddEventHandler(on(s.podChanged))
-	_, claims := factory.Core().V1().PersistentVolumeClaims().Informer().AddEventHandler(on(func(before, after *v1.PersistentVolumeClaim) {
-		if claim := either(before, after); claimMoved(before, after) {
-			claimed(claim.Namespace, claim.Name)
-		}
-	}))
-	_, volumes := factory.Core().V1().PersistentVolumes().Informer().AddEventHandler(on(func(before, after *v1.PersistentVolume) {
-		if ref := either(before, after).Spec.ClaimRef; ref != nil && volumeMoved(before, after) {
-			claimed(ref.Namespace, ref.Name)
-		}
-	}))
-	_, ordinals := sets.Informer().AddEventHandler(on(func(before, after *appsv1.StatefulSet) {
-		if set := either(before, after); setMoved(before, after) {
-			s.activate(s.planner.SetChanged(statefulset.SetKey{Namespace: set.Namespace, Name: set.Name}))
-		}
-	}))
-	return errors.Join(nodes, pods, claims, volumes, ordinals)
+	_, claims := factory.Core().V1().PersistentVolumeClaims().Informer().AddEventHandler(on(s.claimChanged))
+	_, volumes := factory.Core().V1().PersistentVolumes().Informer().AddEventHandler(on(s.volumeChanged))
+	_, sets := factory.Apps().V1().StatefulSets().Informer().AddEventHandler(on(s.setChanged))
+	s.source.book.Subscribe(s.policyChanged)
+	return errors.Join(nodes, pods, claims, volumes, sets)
 }
 
 func (s *slots) nodeChanged(before, after *v1.Node) {
-	s.activate(s.planner.NodeChanged(either(before, after).Name, after))
+	s.activate(s.planner.NodeChanged(either(before, after).Name))
 }
 
 func (s *slots) podChanged(before, after *v1.Pod) {
-	if before != nil && (after == nil || before.UID != after.UID) { // gone, or gone and made again between two looks
-		s.podSettled(before)
+	if before != nil && after != nil && before.UID != after.UID { // gone and made again between two looks
+		s.podChanged(before, nil)
 		before = nil
 	}
-	if after != nil && after.Spec.NodeName != "" && (before == nil || before.Spec.NodeName == "") {
-		s.podSettled(after)
+	was, wasIn := s.fills(before)
+	is, isIn := s.fills(after)
+	if wasIn && (!isIn || was != is) { // gone, or its labels say so
+		s.note(was, before.Name, false)
+		s.herald.open(before)
+		s.activate(s.planner.PodGone(was, before.UID))
+	}
+	if !isIn {
+		return
+	}
+	if !wasIn || was != is {
+		s.note(is, after.Name, true)
+	}
+	switch bound := after.Spec.NodeName != ""; {
+	case bound && (!wasIn || before.Spec.NodeName == ""):
+		s.activate(s.planner.PodBound(is, after.UID))
+	case bound && statefulset.PodReady(before) != statefulset.PodReady(after), !bound && !wasIn && is.Set.Selected:
+		s.activate(s.planner.SlotChanged(is))
 	}
 }
 
-func (s *slots) podSettled(pod *v1.Pod) {
-	if slot, ok := statefulset.SlotOf(pod); ok {
-		s.activate(s.planner.PodSettled(slot, pod.UID))
+func (s *slots) fills(pod *v1.Pod) (statefulset.Slot, bool) {
+	if pod == nil {
+		return statefulset.Slot{}, false
+	}
+	return s.SlotOf(pod)
+}
+
+// note remembers who is in a set that a policy selects.
+func (s *slots) note(slot statefulset.Slot, pod string, exists bool) {
+	if slot.Set.Selected {
+		s.source.members.pod(slot, pod, exists)
+	}
+}
+
+func (s *slots) claimChanged(before, after *v1.PersistentVolumeClaim) {
+	claim := either(before, after)
+	for _, exists := range []bool{false, true} {
+		one := before
+		if exists {
+			one = after
+		}
+		if one == nil {
+			continue
+		}
+		if slot, ok := s.source.book.SlotOfClaim(one); ok {
+			s.source.members.claim(slot, one.Name, exists)
+		}
+	}
+	if claimMoved(before, after) {
+		s.claimed(claim)
+	}
+}
+
+// claimed tells the planner that a claim, or its volume, is another one now.
+func (s *slots) claimed(claim *v1.PersistentVolumeClaim) {
+	for _, of := range statefulset.SlotsOfClaim(claim.Namespace, claim.Name, s.source.templatesOf) {
+		s.activate(s.planner.SlotChanged(of.Slot))
+	}
+	if slot, ok := s.source.book.SlotOfClaim(claim); ok {
+		s.activate(s.planner.SlotChanged(slot))
+	}
+}
+
+func (s *slots) volumeChanged(before, after *v1.PersistentVolume) {
+	ref := either(before, after).Spec.ClaimRef
+	if ref == nil || !volumeMoved(before, after) {
+		return
+	}
+	claim := s.source.Claim(ref.Namespace, ref.Name)
+	if claim == nil { // its name is enough for a StatefulSet
+		claim = &v1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: ref.Namespace, Name: ref.Name}}
+	}
+	s.claimed(claim)
+}
+
+func (s *slots) setChanged(before, after *appsv1.StatefulSet) {
+	set := either(before, after)
+	if !setMoved(before, after) {
+		return
+	}
+	s.activate(s.planner.SetChanged(statefulset.SetKey{Namespace: set.Namespace, Name: set.Name}))
+	s.herald.changed()
+}
+
+// policyChanged follows a policy that came, went or became another one.
+func (s *slots) policyChanged(change policies.Change) {
+	s.source.enroll(change.Namespace)
+	s.activate(s.planner.PolicyChanged(change.Concerns))
+	s.herald.changed()
+}
+
+func (l listers) templatesOf(key statefulset.SetKey) []string {
+	if set := l.Set(key); set != nil {
+		return statefulset.Templates(set)
+	}
+	return nil
+}
+
+// enroll notes anew who is in the sets that policies select in a namespace, or
+// in all.
+func (s *source) enroll(namespace string) {
+	s.forget(namespace)
+	pods, _ := s.pods.Pods(namespace).List(labels.Everything())
+	for _, pod := range pods {
+		if _, owned := statefulset.SlotOf(pod); owned {
+			continue
+		}
+		if slot, ok := s.book.SlotOf(pod); ok {
+			s.members.pod(slot, pod.Name, true)
+		}
+	}
+	claims, _ := s.claims.PersistentVolumeClaims(namespace).List(labels.Everything())
+	for _, claim := range claims {
+		if slot, ok := s.book.SlotOfClaim(claim); ok {
+			s.members.claim(slot, claim.Name, true)
+		}
 	}
 }
 
 func claimMoved(before, after *v1.PersistentVolumeClaim) bool {
 	return before == nil || after == nil || before.UID != after.UID ||
 		before.Spec.VolumeName != after.Spec.VolumeName ||
+		!equality.Semantic.DeepEqual(before.Labels, after.Labels) ||
 		before.Annotations[statefulset.SelectedNode] != after.Annotations[statefulset.SelectedNode] ||
 		(before.DeletionTimestamp == nil) != (after.DeletionTimestamp == nil)
 }
@@ -87,6 +178,7 @@ func setMoved(before, after *appsv1.StatefulSet) bool {
 	return before == nil || after == nil ||
 		!equality.Semantic.DeepEqual(before.Spec.Replicas, after.Spec.Replicas) ||
 		!equality.Semantic.DeepEqual(before.Spec.Ordinals, after.Spec.Ordinals) ||
+		!equality.Semantic.DeepEqual(before.Spec.Template.Labels, after.Spec.Template.Labels) ||
 		!equality.Semantic.DeepEqual(statefulset.Templates(before), statefulset.Templates(after))
 }
 

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/berth-dev/berth/plugins"
+	"github.com/berth-dev/berth/plugins/policies"
 	"github.com/google/go-cmp/cmp"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -60,7 +61,7 @@ func TestConfigBuildsItsProfile(t *testing.T) {
 
 	metrics.Register() // the framework counts its plugins
 	registry := schedulerplugins.NewInTreeRegistry()
-	if err := registry.Merge(plugins.Registry(plugins.NewShared())); err != nil {
+	if err := registry.Merge(plugins.Registry(plugins.NewShared(policies.NewBook()))); err != nil {
 		t.Fatal(err)
 	}
 	client := fake.NewClientset()

@@ -4,20 +4,21 @@
 package ordinalplacement
 
 import (
-	"github.com/berth-dev/berth/plugins/statefulset"
+	"github.com/berth-dev/berth/plugins/api/v1alpha1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // Args are the plugin's arguments in the scheduler's configuration.
 type Args struct {
-	// DefaultPolicy places the sets that have no policy of their own. Without
-	// it they are spread over the zones. An empty one leaves them alone.
-	DefaultPolicy *statefulset.Policy `json:"defaultPolicy,omitempty"`
+	// DefaultPolicy places the sets of this profile that no PlacementPolicy is
+	// for. Without it they are spread over the zones. An empty one leaves them
+	// alone.
+	DefaultPolicy *v1alpha1.Placement `json:"defaultPolicy,omitempty"`
 }
 
 // DefaultArgs spread every set over the zones.
 func DefaultArgs() Args {
-	args := Args{DefaultPolicy: &statefulset.Policy{Spread: &statefulset.Spread{}}}
+	args := Args{DefaultPolicy: &v1alpha1.Placement{Spread: &v1alpha1.Spread{}}}
 	args.Default()
 	return args
 }

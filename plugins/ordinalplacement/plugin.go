@@ -5,16 +5,19 @@
 // StatefulSet into its domain: at home if the slot has one, else where the set
 // has the fewest lower ordinals, so that any prefix of it stays balanced.
 //
-// It promises to refuse every node outside the planned domain, whichever way
-// the scheduler came to it, with a reason that says which domain it is and
-// why; and to say nothing about pods that fill no slot.
+// It promises to refuse every node that the policy of the set forbids the
+// slot, whichever way the scheduler came to it; to say, when a slot finds no
+// node, where it belongs, why, and what stands in the way there; and to say
+// nothing about pods that fill no slot.
 package ordinalplacement
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/berth-dev/berth/plugins/api/v1alpha1"
 	"github.com/berth-dev/berth/plugins/args"
 	"github.com/berth-dev/berth/plugins/statefulset"
 	v1 "k8s.io/api/core/v1"
@@ -31,34 +34,45 @@ const (
 
 	stateKey fwk.StateKey = Name
 
-	// ErrReasonOutside is followed by the slot, its domain and why.
-	ErrReasonOutside = "node(s) outside the planned domain: "
-	// ErrReasonUnlabelled takes the topology key and the placement.
-	ErrReasonUnlabelled = "node(s) without label %q, which names the domains: %s"
-	// ErrReasonNoDomain takes the slot and the topology key.
-	ErrReasonNoDomain = "%s has no domain: no node that the pod may use has label %q; label the nodes, or correct topologyKey or domains of the policy"
+	// ErrReasonOutside takes the planned domain.
+	ErrReasonOutside = "node(s) outside the planned domain %s"
+	// ErrReasonOutsideAll takes the domains that a Preferred spread leaves.
+	ErrReasonOutsideAll = "node(s) outside the allowed domains %v"
+	// ErrReasonUnlabelled takes the topology key.
+	ErrReasonUnlabelled = "node(s) without label %q, which names the domains"
+	// ErrReasonUnselected takes the place of the rule, its ordinals and terms.
+	ErrReasonUnselected = "node(s) not selected by rules[%d] for ordinals %s: %s"
+	// ErrReasonShared takes the set.
+	ErrReasonShared = "node(s) with another slot of %s, and separateNodes is Required"
+	// ErrReasonNoDomain takes the placement, which says why, and the topology key.
+	ErrReasonNoDomain = "%s; domains are values of node label %q on nodes that the pod may use: label or add nodes, or correct the policy"
 	// ErrReasonSetUnknown takes the set and the slot.
 	ErrReasonSetUnknown = "waiting for StatefulSet %s to be known: %s has no place without it; if the set is gone, so should be the pod"
 )
 
 // Planner knows where slots belong. The plugin declares what it needs of it.
 type Planner interface {
-	Place(statefulset.Slot, *v1.Pod, statefulset.Spread) (statefulset.Placement, error)
-	Waiting(statefulset.Slot, types.UID) (domain string, ok bool)
+	// Default sets what places the sets of a profile that no policy is for.
+	Default(profile string, placement *v1alpha1.Placement) error
+	SlotOf(*v1.Pod) (statefulset.Slot, bool)
+	Place(statefulset.Slot, *v1.Pod) (statefulset.Answer, error)
+	Suits(statefulset.Slot, types.UID, *v1.Node) (suits, known bool)
 	Reserve(statefulset.Slot, types.UID, *v1.Node)
 	Unreserve(statefulset.Slot, types.UID)
 }
 
-// OrdinalPlacement keeps slots in their planned domains.
+// OrdinalPlacement keeps slots where their policy wants them.
 type OrdinalPlacement struct {
 	handle  fwk.Handle
 	planner Planner
-	spread  *statefulset.Spread
 }
 
 var (
 	_ fwk.PreFilterPlugin   = &OrdinalPlacement{}
 	_ fwk.FilterPlugin      = &OrdinalPlacement{}
+	_ fwk.PostFilterPlugin  = &OrdinalPlacement{}
+	_ fwk.PreScorePlugin    = &OrdinalPlacement{}
+	_ fwk.ScorePlugin       = &OrdinalPlacement{}
 	_ fwk.ReservePlugin     = &OrdinalPlacement{}
 	_ fwk.EnqueueExtensions = &OrdinalPlacement{}
 	_ fwk.SignPlugin        = &OrdinalPlacement{}
@@ -74,7 +88,10 @@ func New(_ context.Context, obj runtime.Object, handle fwk.Handle, planner Plann
 	if err := a.Validate(field.NewPath("args")).ToAggregate(); err != nil {
 		return nil, err
 	}
-	return &OrdinalPlacement{handle: handle, planner: planner, spread: a.DefaultPolicy.Spread}, nil
+	if err := planner.Default(handle.ProfileName(), a.DefaultPolicy); err != nil {
+		return nil, fmt.Errorf("args.defaultPolicy: %w", err)
+	}
+	return &OrdinalPlacement{handle: handle, planner: planner}, nil
 }
 
 // Name of the plugin.
@@ -82,13 +99,15 @@ func (pl *OrdinalPlacement) Name() string { return Name }
 
 // EventsToRegister names what may make a refused pod fit. Changes of the plan
 // itself are not here: they are changes of our own state, and the planner
-// wakes exactly the pods whose domain became another one. An event for pods,
-// claims and volumes would ask a hint for every pending pod about every one of
-// them, and perhaps before the planner has seen it.
+// wakes exactly the pods whose domain became another one. An event for claims
+// and volumes would ask a hint for every pending pod about every one of them,
+// and perhaps before the planner has seen it.
 func (pl *OrdinalPlacement) EventsToRegister(context.Context) ([]fwk.ClusterEventWithHint, error) {
 	return []fwk.ClusterEventWithHint{
-		// A node that enters the planned domain, new or newly labelled, may have room.
+		// A node that becomes one the pod may have, new or newly labelled, may have room.
 		{Event: fwk.ClusterEvent{Resource: fwk.Node, ActionType: fwk.Add | fwk.UpdateNodeLabel}, QueueingHintFn: pl.isSchedulableAfterNodeChange},
+		// A sibling that leaves its node makes room where each slot has a node of its own.
+		{Event: fwk.ClusterEvent{Resource: fwk.Pod, ActionType: fwk.Delete}, QueueingHintFn: pl.isSchedulableAfterPodDeleted},
 		// A toleration added to the pod itself may open a domain to it.
 		{Event: fwk.ClusterEvent{Resource: fwk.Pod, ActionType: fwk.UpdatePodToleration}, QueueingHintFn: pl.isSchedulableAfterTolerationChange},
 	}, nil
@@ -97,77 +116,128 @@ func (pl *OrdinalPlacement) EventsToRegister(context.Context) ([]fwk.ClusterEven
 // SignPod refuses slots, whose verdict depends on their siblings, and has
 // nothing to add for other pods.
 func (pl *OrdinalPlacement) SignPod(_ context.Context, pod *v1.Pod) ([]fwk.SignFragment, *fwk.Status) {
-	if _, ok := pl.slotOf(pod); ok {
+	if _, ok := pl.planner.SlotOf(pod); ok {
 		return nil, fwk.NewStatus(fwk.Unschedulable, "the pod fills a slot of a StatefulSet")
 	}
 	return nil, nil
 }
 
-// verdict is what Filter needs of the plan, worked out once.
-type verdict struct {
-	key, domain        string
-	outside, unlabeled []string
-}
-
-func (v *verdict) Clone() fwk.StateData { return v }
-
 // PreFilter asks the planner. It narrows no nodes: a zone is a large part of
 // them, a set of that size is made and copied for every pod, and the nodes left
 // out would lose their reason. Refusing in Filter costs one lookup per node.
 func (pl *OrdinalPlacement) PreFilter(ctx context.Context, state fwk.CycleState, pod *v1.Pod, _ []fwk.NodeInfo) (*fwk.PreFilterResult, *fwk.Status) {
-	slot, ok := pl.slotOf(pod)
+	slot, ok := pl.planner.SlotOf(pod)
 	if !ok {
 		return nil, fwk.NewStatus(fwk.Skip)
 	}
-	placement, err := pl.planner.Place(slot, pod, *pl.spread)
-	var unknown *statefulset.SetUnknownError
+	answer, err := pl.planner.Place(slot, pod)
+	var setUnknown *statefulset.SetUnknownError
+	var policyUnknown *statefulset.PolicyUnknownError
 	switch {
-	case errors.As(err, &unknown):
+	case errors.As(err, &setUnknown):
 		return nil, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, fmt.Sprintf(ErrReasonSetUnknown, slot.Set, slot))
+	case errors.As(err, &policyUnknown):
+		return nil, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, policyUnknown.Error())
 	case err != nil:
 		return nil, fwk.AsStatus(err)
-	case placement.Domain == "":
-		return nil, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, fmt.Sprintf(ErrReasonNoDomain, slot, pl.spread.TopologyKey))
+	case answer.Spread() && answer.Domain == "":
+		return nil, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, fmt.Sprintf(ErrReasonNoDomain, answer.Placement, answer.Policy.Spread.TopologyKey))
 	}
-	klog.FromContext(ctx).V(4).Info("Planned the domain of a slot", "pod", klog.KObj(pod), "domain", placement.Domain, "why", placement.Why())
-	text := placement.String()
-	state.Write(stateKey, &verdict{
-		key:       pl.spread.TopologyKey,
-		domain:    placement.Domain,
-		outside:   []string{ErrReasonOutside + text},
-		unlabeled: []string{fmt.Sprintf(ErrReasonUnlabelled, pl.spread.TopologyKey, text)},
-	})
+	v := newVerdict(answer)
+	if v == nil {
+		return nil, fwk.NewStatus(fwk.Skip)
+	}
+	klog.FromContext(ctx).V(4).Info("Planned a slot", "pod", klog.KObj(pod), "policy", answer.Policy.Name, "domain", answer.Domain, "why", answer.Why())
+	state.Write(stateKey, v)
 	return nil, nil
 }
 
 // PreFilterExtensions is nil: adding or removing other pods on a node does not
-// move the plan.
+// move the plan, and siblings are not preempted for each other.
 func (pl *OrdinalPlacement) PreFilterExtensions() fwk.PreFilterExtensions { return nil }
 
-// Filter refuses nodes outside the planned domain. Preemption can not help.
+// Filter refuses nodes that the policy forbids. Preemption can not help.
 func (pl *OrdinalPlacement) Filter(_ context.Context, state fwk.CycleState, _ *v1.Pod, nodeInfo fwk.NodeInfo) *fwk.Status {
-	data, err := state.Read(stateKey)
+	v, err := read(state)
 	if err != nil {
 		return fwk.AsStatus(err)
 	}
+	if reasons := v.refuses(nodeInfo.Node()); reasons != nil {
+		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, reasons...)
+	}
+	if v.shared != nil && pl.sibling(v.placement.Slot, nodeInfo) {
+		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, v.shared...)
+	}
+	return nil
+}
+
+// sibling tells whether another slot of the set has its pod on the node. The
+// slot's own pod, old or new, is no sibling.
+func (pl *OrdinalPlacement) sibling(slot statefulset.Slot, nodeInfo fwk.NodeInfo) bool {
+	return slices.ContainsFunc(nodeInfo.GetPods(), func(info fwk.PodInfo) bool {
+		pod := info.GetPod()
+		if pod.Namespace != slot.Set.Namespace {
+			return false
+		}
+		its, ok := pl.planner.SlotOf(pod)
+		return ok && its.Set == slot.Set && its.Ordinal != slot.Ordinal
+	})
+}
+
+// PostFilter makes no room. It says where the slot belongs, why, and what
+// stands in the way there, in the event and the condition of the pod.
+func (pl *OrdinalPlacement) PostFilter(_ context.Context, state fwk.CycleState, _ *v1.Pod, refusals fwk.NodeToStatusReader) (*fwk.PostFilterResult, *fwk.Status) {
+	v, err := read(state)
+	if err != nil {
+		return nil, fwk.NewStatus(fwk.Unschedulable) // PreFilter had nothing to do, or said it itself
+	}
+	nodes, err := pl.handle.SnapshotSharedLister().NodeInfos().List()
+	if err != nil {
+		return nil, fwk.AsStatus(err)
+	}
+	if text := v.explain(nodes, refusals); text != "" {
+		return nil, fwk.NewStatus(fwk.Unschedulable, text)
+	}
+	return nil, fwk.NewStatus(fwk.Unschedulable)
+}
+
+// PreScore skips where the nodes that are left are equally good.
+func (pl *OrdinalPlacement) PreScore(_ context.Context, state fwk.CycleState, _ *v1.Pod, _ []fwk.NodeInfo) *fwk.Status {
+	if v, err := read(state); err != nil || !v.scores() {
+		return fwk.NewStatus(fwk.Skip)
+	}
+	return nil
+}
+
+// Score prefers the planned domain, and nodes without siblings.
+func (pl *OrdinalPlacement) Score(_ context.Context, state fwk.CycleState, _ *v1.Pod, nodeInfo fwk.NodeInfo) (int64, *fwk.Status) {
+	v, err := read(state)
+	if err != nil {
+		return 0, fwk.AsStatus(err)
+	}
+	alone := v.placement.Policy.SeparateNodes != statefulset.PreferOwnNode || !pl.sibling(v.placement.Slot, nodeInfo)
+	return v.score(nodeInfo.Node(), alone), nil
+}
+
+// ScoreExtensions is nil: scores need no second look.
+func (pl *OrdinalPlacement) ScoreExtensions() fwk.ScoreExtensions { return nil }
+
+func read(state fwk.CycleState) (*verdict, error) {
+	data, err := state.Read(stateKey)
+	if err != nil {
+		return nil, err
+	}
 	v, ok := data.(*verdict)
 	if !ok {
-		return fwk.AsStatus(fmt.Errorf("state of %s is a %T", Name, data))
+		return nil, fmt.Errorf("state of %s is a %T", Name, data)
 	}
-	switch domain, labelled := nodeInfo.Node().Labels[v.key]; {
-	case domain == v.domain:
-		return nil
-	case !labelled:
-		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, v.unlabeled...)
-	default:
-		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, v.outside...)
-	}
+	return v, nil
 }
 
 // Reserve makes the node's domain the slot's home while the pod is being
 // bound, so that siblings in the next cycles count it.
 func (pl *OrdinalPlacement) Reserve(_ context.Context, _ fwk.CycleState, pod *v1.Pod, nodeName string) *fwk.Status {
-	slot, ok := pl.slotOf(pod)
+	slot, ok := pl.planner.SlotOf(pod)
 	if !ok {
 		return nil
 	}
@@ -181,15 +251,7 @@ func (pl *OrdinalPlacement) Reserve(_ context.Context, _ fwk.CycleState, pod *v1
 
 // Unreserve takes the reservation back.
 func (pl *OrdinalPlacement) Unreserve(_ context.Context, _ fwk.CycleState, pod *v1.Pod, _ string) {
-	if slot, ok := pl.slotOf(pod); ok {
+	if slot, ok := pl.planner.SlotOf(pod); ok {
 		pl.planner.Unreserve(slot, pod.UID)
 	}
-}
-
-// slotOf returns the slot of a pod that the policy spreads.
-func (pl *OrdinalPlacement) slotOf(pod *v1.Pod) (statefulset.Slot, bool) {
-	if pl.spread == nil {
-		return statefulset.Slot{}, false
-	}
-	return statefulset.SlotOf(pod)
 }

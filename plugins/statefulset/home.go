@@ -3,7 +3,10 @@
 
 package statefulset
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Home is where a slot already belongs, and what ties it there. The zero Home
 // is a slot that is free to go anywhere.
@@ -29,6 +32,10 @@ const (
 	RunningPod
 	ReservedPod
 )
+
+func (h Home) equal(o Home) bool {
+	return h.Domain == o.Domain && h.Tie == o.Tie && h.Claim == o.Claim && h.Volume == o.Volume && h.Node == o.Node && slices.Equal(h.Within, o.Within)
+}
 
 func (h Home) why() string {
 	switch h.Tie {

@@ -4,49 +4,23 @@
 package statefulset
 
 import (
-	"fmt"
 	"maps"
+	"slices"
+	"strings"
 	"sync"
+	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Source is where the planner reads what exists. It must be at least as new as
-// the changes the planner is told of; informer stores are. Objects that do not
-// exist are nil.
-type Source interface {
-	Set(SetKey) *appsv1.StatefulSet
-	Claim(namespace, name string) *corev1.PersistentVolumeClaim
-	Volume(name string) *corev1.PersistentVolume
-	Pod(namespace, name string) *corev1.Pod
-	Nodes() []*corev1.Node
-}
-
-// Rules are the judgements that live outside this package because upstream
-// has them already.
-type Rules struct {
-	// Usable returns whether a pod may use a node as far as its node selector,
-	// required node affinity and lasting taints go.
-	Usable func(*corev1.Pod) func(*corev1.Node) bool
-	// Reaches tells whether a volume's node affinity admits a node.
-	Reaches func(*corev1.PersistentVolume, *corev1.Node) bool
-}
-
-// SetUnknownError says that the set of a slot is not known: it is not yet in
-// the cache, or it is gone and its pods will follow.
-type SetUnknownError struct{ Slot Slot }
-
-func (e *SetUnknownError) Error() string {
-	return fmt.Sprintf("StatefulSet %s is unknown, so %s has no place yet", e.Slot.Set, e.Slot)
-}
-
 // Planner answers where slots belong, and remembers the answers. It is told of
-// every change of what it read (SetChanged, SlotChanged, PodSettled, NodeChanged) and
-// works out again only what depends on it: a home per changed slot, a plan per
-// changed set. Those methods return the pods that wait for a place and whose
-// answer is another one now; whoever calls wakes exactly these.
+// every change of what it read (SetChanged, SlotChanged, PodSettled,
+// NodeChanged, PolicyChanged, and Expired as time passes) and works out again
+// only what depends on it: the facts of a changed slot, the domains a changed
+// node may have opened or closed, the plan of a set whose homes or domains are
+// others now. Those methods return the pods that wait and whose answer is
+// another one now; whoever calls wakes exactly these.
 //
 // One lock is held from reading to remembering, and the source is always as
 // new as the change that is told, so an answer from before a change can not
@@ -56,27 +30,63 @@ type Planner struct {
 	rules  Rules
 
 	mu       sync.Mutex
-	topology *topology // nil when nodes changed since it was read
+	topology *topology // nil until first asked for
 	records  map[SetKey]*record
 	reserved map[Slot]reservation
+	bound    map[SetKey]map[int]struct{} // slots that were bound before
+	empty    map[label]time.Time         // since when a domain that may be lost has no node
 }
+
+// reservation is a slot whose pod has a node in memory, not yet in the API.
+type reservation struct {
+	uid    types.UID
+	node   string
+	labels map[string]string
+}
+
+// Answer is where a slot belongs, and by which policy. Without a policy, or
+// with one that does not spread, the placement has no domain.
+type Answer struct {
+	Placement
+	Policy *Policy
+}
+
+// Spread tells whether the policy gives the slot a domain.
+func (a Answer) Spread() bool { return a.Policy != nil && a.Policy.Spread != nil }
 
 // NewPlanner returns a planner that reads from source when asked.
 func NewPlanner(source Source, rules Rules) *Planner {
-	return &Planner{source: source, rules: rules, records: map[SetKey]*record{}, reserved: map[Slot]reservation{}}
+	return &Planner{
+		source: source, rules: rules,
+		records: map[SetKey]*record{}, reserved: map[Slot]reservation{},
+		bound: map[SetKey]map[int]struct{}{}, empty: map[label]time.Time{},
+	}
 }
 
 // Place returns where the slot of a pod belongs. The pod counts as waiting
-// until it is reserved or gone.
-func (p *Planner) Place(slot Slot, pod *corev1.Pod, spread Spread) (Placement, error) {
+// until it is reserved or gone. The error is a SetUnknownError or a
+// PolicyUnknownError.
+func (p *Planner) Place(slot Slot, pod *corev1.Pod) (Answer, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := p.record(slot.Set)
-	w := waiter{pod: pod, spread: spread}
-	placement, err := p.place(r, slot, w)
-	w.domain = placement.Domain
-	r.waiting[slot.Ordinal] = w
-	return placement, err
+	answer, err := p.place(r, slot, pod)
+	r.waiting[slot.Ordinal] = waiter{pod: pod, told: tell(answer, err)}
+	return answer, err
+}
+
+// PlanOf returns the whole plan of a set as a pod of it would be answered, or
+// an empty one if nothing spreads the set. Nobody waits afterwards who did not
+// wait before.
+func (p *Planner) PlanOf(slot Slot, pod *corev1.Pod) (Plan, Answer, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := p.record(slot.Set)
+	answer, err := p.place(r, slot, pod)
+	if err != nil || r.plan == nil {
+		return Plan{}, answer, err
+	}
+	return *r.plan, answer, nil
 }
 
 // Reserve makes the node a slot's home from now on. The node is given with its
@@ -109,58 +119,134 @@ func (p *Planner) SlotChanged(slot Slot) (wake []*corev1.Pod) {
 	return p.changed(slot)
 }
 
-// PodSettled tells that a slot's pod is bound, or gone: it no longer waits,
-// and its reservation has served.
-func (p *Planner) PodSettled(slot Slot, uid types.UID) (wake []*corev1.Pod) {
+// PodBound tells that a slot's pod has its node: it no longer waits, its
+// reservation has served, and the slot is one that was bound before.
+func (p *Planner) PodBound(slot Slot, uid types.UID) (wake []*corev1.Pod) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if held, ok := p.reserved[slot]; ok && held.uid == uid {
-		delete(p.reserved, slot)
+	if p.bound[slot.Set] == nil {
+		p.bound[slot.Set] = map[int]struct{}{}
 	}
-	if r := p.records[slot.Set]; r != nil && r.waiting[slot.Ordinal].waits(uid) {
-		delete(r.waiting, slot.Ordinal)
-	}
+	p.bound[slot.Set][slot.Ordinal] = struct{}{}
+	p.settle(slot, uid)
 	return p.changed(slot)
 }
 
-// SetChanged tells that the set came, went or changed its ordinals or claim
-// templates.
+// PodGone tells that a slot's pod is gone: it no longer waits, and its
+// reservation is void.
+func (p *Planner) PodGone(slot Slot, uid types.UID) (wake []*corev1.Pod) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.settle(slot, uid)
+	return p.changed(slot)
+}
+
+func (p *Planner) settle(slot Slot, uid types.UID) {
+	if held, ok := p.reserved[slot]; ok && held.uid == uid {
+		delete(p.reserved, slot)
+	}
+	if r := p.records[slot.Set]; r != nil {
+		for _, waiting := range []map[int]waiter{r.waiting, r.gated} {
+			if waiting[slot.Ordinal].waits(uid) {
+				delete(waiting, slot.Ordinal)
+			}
+		}
+	}
+}
+
+// SetChanged tells that the set came, went or changed its ordinals, its claim
+// templates or the labels of its pods.
 func (p *Planner) SetChanged(key SetKey) (wake []*corev1.Pod) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.forgetUnwanted(key)
 	if r := p.records[key]; r != nil {
 		return p.reconsider(key, r)
 	}
 	return nil
 }
 
-// NodeChanged tells that a node came, changed or, being nil, went. Only what
-// differs from the node as the planner read it counts: heartbeats, and events
-// that arrive after the planner has read their outcome, cost a comparison.
-func (p *Planner) NodeChanged(name string, now *corev1.Node) (wake []*corev1.Pod) {
+// PolicyChanged tells that another policy may place sets: those for which
+// concerned is true.
+func (p *Planner) PolicyChanged(concerned func(SetKey) bool) (wake []*corev1.Pod) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.topology == nil || !topologyChanged(p.topology.byName[name], now) {
-		return nil
-	}
-	p.topology = nil
 	for key, r := range p.records {
-		wake = append(wake, p.reconsider(key, r)...)
+		if concerned(key) {
+			wake = append(wake, p.reconsider(key, r)...)
+		}
 	}
 	return wake
 }
 
-// Waiting returns the domain that a waiting pod was told last, empty if it was
-// told that it has none.
-func (p *Planner) Waiting(slot Slot, uid types.UID) (domain string, ok bool) {
+// NodeChanged tells that a node came, changed or went. Only what differs from
+// the node as the planner read it counts: heartbeats, and events that arrive
+// after the planner has read their outcome, cost a comparison.
+func (p *Planner) NodeChanged(name string) (wake []*corev1.Pod) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.topology == nil {
+		return nil
+	}
+	before, after := p.topology.byName[name], p.source.Node(name)
+	if !topologyChanged(before, after) {
+		return nil
+	}
+	p.topology.replace(name, after)
+	for key, r := range p.records {
+		if p.nodeConcerns(r, before, after) {
+			wake = append(wake, p.reconsider(key, r)...)
+		}
+	}
+	return wake
+}
+
+// Expired tells that time has passed. It is cheap when no domain is about to
+// be lost.
+func (p *Planner) Expired() (wake []*corev1.Pod) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.rules.Now()
+	for key, r := range p.records {
+		if !r.deadline.IsZero() && !now.Before(r.deadline) {
+			wake = append(wake, p.reconsider(key, r)...)
+		}
+	}
+	return wake
+}
+
+// Suits tells whether a waiting pod was told to wait for nodes like this one:
+// in a domain it may have, selected by the rule for it. It is not known for a
+// pod that does not wait.
+func (p *Planner) Suits(slot Slot, uid types.UID, node *corev1.Node) (suits, known bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := p.records[slot.Set]
-	if r == nil {
-		return "", false
+	if r == nil || !r.waiting[slot.Ordinal].waits(uid) {
+		return false, false
 	}
-	w := r.waiting[slot.Ordinal]
-	return w.domain, w.waits(uid)
+	is := r.waiting[slot.Ordinal].told
+	if is.policy == nil {
+		return false, true
+	}
+	if rule := is.policy.RuleOf(slot.Ordinal); rule >= 0 && !is.policy.Rules[rule].Selects(node) {
+		return false, true
+	}
+	if is.policy.Spread == nil {
+		return true, true
+	}
+	domain := node.Labels[is.policy.Spread.TopologyKey]
+	return domain != "" && (domain == is.domain || slices.Contains(strings.Split(is.fallback, ","), domain)), true
+}
+
+// Reach returns the values of a topology key from which a volume can be
+// reached, sorted; none for a volume that may be reached from anywhere, or
+// from no node that exists.
+func (p *Planner) Reach(volume *corev1.PersistentVolume, topologyKey string) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	domains, _ := p.nodes().reach(volume, topologyKey, p.rules.Reaches)
+	return domains
 }
 
 // Checkpoint remembers which slots are reserved and who waits; restore puts
@@ -189,4 +275,13 @@ func (p *Planner) Checkpoint() (restore func()) {
 			}
 		}
 	}
+}
+
+// nodes returns the topology, which is read once and kept up to date by
+// NodeChanged.
+func (p *Planner) nodes() *topology {
+	if p.topology == nil {
+		p.topology = newTopology(p.source.Nodes())
+	}
+	return p.topology
 }

@@ -6,9 +6,11 @@ package statefulset
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
@@ -26,7 +28,17 @@ type world struct {
 	volumes map[string]*corev1.PersistentVolume
 	pods    map[string]*corev1.Pod
 	nodes   map[string]*corev1.Node
+	policy  *Policy
+	unread  error // why policies are not known
+	members map[int]member
+	now     time.Time
 	reads   int
+}
+
+// member is an ordinal of a set that a policy selects.
+type member struct {
+	pod    string
+	claims []string
 }
 
 func (w *world) Set(key SetKey) *appsv1.StatefulSet { return w.sets[key] }
@@ -36,6 +48,14 @@ func (w *world) Claim(_, name string) *corev1.PersistentVolumeClaim {
 }
 func (w *world) Volume(name string) *corev1.PersistentVolume { return w.volumes[name] }
 func (w *world) Pod(_, name string) *corev1.Pod              { return w.pods[name] }
+func (w *world) Node(name string) *corev1.Node               { return w.nodes[name] }
+func (w *world) Policy(SetKey, string) (*Policy, error)      { return w.policy, w.unread }
+func (w *world) BoundByScheduler(class string) bool          { return class == "late" }
+func (w *world) Members(SetKey) []int                        { return slices.Sorted(maps.Keys(w.members)) }
+func (w *world) Member(slot Slot) (string, []string) {
+	m := w.members[slot.Ordinal]
+	return m.pod, m.claims
+}
 func (w *world) Nodes() []*corev1.Node {
 	var nodes []*corev1.Node
 	for _, node := range w.nodes {
@@ -44,7 +64,7 @@ func (w *world) Nodes() []*corev1.Node {
 	return nodes
 }
 
-var db = SetKey{"prod", "db"}
+var db = SetKey{Namespace: "prod", Name: "db"}
 
 // newWorld has set db with claims data, and nodes a1 b1 c1 in zones a b c.
 func newWorld(replicas int) (*world, *Planner) {
@@ -54,6 +74,8 @@ func newWorld(replicas int) (*world, *Planner) {
 		volumes: map[string]*corev1.PersistentVolume{},
 		pods:    map[string]*corev1.Pod{},
 		nodes:   map[string]*corev1.Node{},
+		policy:  byZone(),
+		now:     time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 	}
 	w.set(db, replicas, "data")
 	for _, name := range []string{"a1", "b1", "c1"} {
@@ -72,7 +94,7 @@ func newWorld(replicas int) (*world, *Planner) {
 			return len(node.Spec.Taints) == 0 && (len(pod.Spec.NodeSelector) == 0 || node.Labels[zone] == pod.Spec.NodeSelector[zone])
 		}
 	}
-	return w, NewPlanner(w, Rules{Usable: usable, Reaches: reaches})
+	return w, NewPlanner(w, Rules{Usable: usable, Reaches: reaches, Now: func() time.Time { return w.now }})
 }
 
 func (w *world) set(key SetKey, replicas int, templates ...string) {
@@ -116,14 +138,21 @@ func pod(slot Slot, node string) *corev1.Pod {
 
 func dbSlot(ordinal int) Slot { return Slot{Set: db, Ordinal: ordinal} }
 
-var byZone = Spread{TopologyKey: zone, Arrangement: Interleaved, Enforcement: Required}
+// byZone spreads over the zones, as changed.
+func byZone(changes ...func(*Policy)) *Policy {
+	policy := &Policy{Spread: &Spread{TopologyKey: zone}}
+	for _, change := range changes {
+		change(policy)
+	}
+	return policy
+}
 
 // places asks for slots of db one after the other and writes the domains.
 func places(t *testing.T, p *Planner, ordinals ...int) string {
 	t.Helper()
 	var got []string
 	for _, ordinal := range ordinals {
-		placement, err := p.Place(dbSlot(ordinal), pod(dbSlot(ordinal), ""), byZone)
+		placement, err := p.Place(dbSlot(ordinal), pod(dbSlot(ordinal), ""))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -219,7 +248,7 @@ func TestHomes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w, p := newWorld(1)
 			tt.change(w)
-			got, err := p.Place(dbSlot(0), pod(dbSlot(0), ""), byZone)
+			got, err := p.Place(dbSlot(0), pod(dbSlot(0), ""))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -249,12 +278,11 @@ func TestDomains(t *testing.T) {
 	}
 	only := pod(dbSlot(1), "")
 	only.Spec.NodeSelector = map[string]string{zone: "c"}
-	if got, err := p.Place(dbSlot(1), only, byZone); err != nil || got.Domain != "c" {
+	if got, err := p.Place(dbSlot(1), only); err != nil || got.Domain != "c" {
 		t.Errorf("a pod that may use zone c only was told %v, %v", got, err)
 	}
-	named := byZone
-	named.Domains = []string{"y", "x"}
-	if got, err := p.Place(dbSlot(1), pod(dbSlot(1), ""), named); err != nil || got.Domain != "y" {
+	w.policy = byZone(func(p *Policy) { p.Spread.Domains = []string{"x", "y"} })
+	if got, err := p.Place(dbSlot(1), pod(dbSlot(1), "")); err != nil || got.Domain != "y" {
 		t.Errorf("with domains x and y, ordinal 1 was told %v, %v", got, err)
 	}
 }
@@ -280,24 +308,22 @@ func TestAnswersFollowChanges(t *testing.T) {
 	if got := names(p.SlotChanged(dbSlot(0))); got != "" {
 		t.Errorf("woken again though nothing changed: %q", got)
 	}
-	if p.records[db].plan != nil {
-		t.Errorf("everyone was asked again though nothing changed")
-	}
 
 	w.node("d1", "d")
-	if got := names(p.NodeChanged("d1", w.nodes["d1"])); got != "db-3 db-4 db-5" { // b a c d a b
+	if got := names(p.NodeChanged("d1")); got != "db-3 db-4 db-5" { // b a c d a b
 		t.Errorf("woken by a fourth zone: %q", got)
 	}
 	if got := places(t, p, 0, 1, 2, 3, 4, 5); got != "b a c d a b" {
 		t.Errorf("places %q", got)
 	}
-	known := p.topology
+	plan := p.records[db].plan
 	heartbeat := w.nodes["d1"].DeepCopy()
 	heartbeat.Status.Phase = corev1.NodeRunning
-	p.NodeChanged("d1", heartbeat)
-	p.NodeChanged("never seen", nil)
-	if p.topology != known {
-		t.Errorf("nodes were read again for a heartbeat")
+	w.nodes["d1"] = heartbeat
+	p.NodeChanged("d1")
+	p.NodeChanged("never seen")
+	if places(t, p, 1); p.records[db].plan != plan {
+		t.Errorf("the plan was made again for a heartbeat")
 	}
 }
 
@@ -332,12 +358,12 @@ func TestAnswersFollowTheOrdinals(t *testing.T) {
 func TestWaitingForTheSet(t *testing.T) {
 	w, p := newWorld(3)
 	delete(w.sets, db)
-	_, err := p.Place(dbSlot(1), pod(dbSlot(1), ""), byZone)
+	_, err := p.Place(dbSlot(1), pod(dbSlot(1), ""))
 	var unknown *SetUnknownError
 	if !errors.As(err, &unknown) || unknown.Slot != dbSlot(1) {
 		t.Fatalf("got %v, want a SetUnknownError for %s", err, dbSlot(1))
 	}
-	if got := names(p.SetChanged(SetKey{"prod", "db-2"})); got != "" {
+	if got := names(p.SetChanged(SetKey{Namespace: "prod", Name: "db-2"})); got != "" {
 		t.Errorf("woken by another set: %q", got)
 	}
 	w.set(db, 3, "data")
@@ -346,7 +372,7 @@ func TestWaitingForTheSet(t *testing.T) {
 	}
 	delete(w.sets, db)
 	p.SetChanged(db)
-	p.PodSettled(dbSlot(1), "db-1")
+	p.PodGone(dbSlot(1), "db-1")
 	if len(p.records) != 0 {
 		t.Errorf("a set that is gone is still remembered: %v", p.records)
 	}
@@ -371,7 +397,7 @@ func TestReservationIsAHome(t *testing.T) {
 
 	p.Reserve(dbSlot(0), "db-0", w.nodes["c1"])
 	w.pods["db-0"] = pod(dbSlot(0), "c1")
-	p.PodSettled(dbSlot(0), "db-0")
+	p.PodBound(dbSlot(0), "db-0")
 	if len(p.reserved) != 0 {
 		t.Errorf("the pod is bound and its reservation still there: %v", p.reserved)
 	}
@@ -390,7 +416,7 @@ func TestCheckpoint(t *testing.T) {
 		t.Errorf("in the simulation: %q, want a c", got)
 	}
 	restore()
-	if _, waits := p.Waiting(dbSlot(2), "db-2"); waits {
+	if _, waits := p.Suits(dbSlot(2), "db-2", w.nodes["c1"]); waits {
 		t.Errorf("a pod of the simulation still waits")
 	}
 	if got := places(t, p, 1, 2); got != "a b" {
@@ -446,7 +472,7 @@ func BenchmarkPlaceNothingChanged(b *testing.B) {
 	slot, asker := dbSlot(999), pod(dbSlot(999), "")
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := p.Place(slot, asker, byZone); err != nil {
+		if _, err := p.Place(slot, asker); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -458,7 +484,7 @@ func BenchmarkPlaceOneSlotChanged(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		p.SlotChanged(dbSlot(500))
-		if _, err := p.Place(slot, asker, byZone); err != nil {
+		if _, err := p.Place(slot, asker); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -471,8 +497,8 @@ func BenchmarkPlaceNodesChanged(b *testing.B) {
 	relabelled := []*corev1.Node{w.node("n0", "b"), w.node("n0", "a")}
 	for i := 0; b.Loop(); i++ {
 		w.nodes["n0"] = relabelled[i%2]
-		p.NodeChanged("n0", relabelled[i%2])
-		if _, err := p.Place(slot, asker, byZone); err != nil {
+		p.NodeChanged("n0")
+		if _, err := p.Place(slot, asker); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -4,47 +4,49 @@
 package statefulset
 
 import (
-	"maps"
 	"slices"
+	"strings"
+	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 )
 
 // record is what the planner remembers of a set.
 type record struct {
 	question question
-	topology *topology
-	domains  []string
-	homes    map[int]*Home // ordinals present are up to date
-	plan     *Plan         // nil when to be made again
-	moved    bool          // the plan was made again since everyone who waits was asked about
+	// facts and slots are those of the wanted ordinals, in their order.
+	facts []fact
+	slots []SlotFacts
+	// stale are ordinals whose facts are to be read again.
+	stale []int
+	// allowed are the domains by rule, nil when to be worked out again; at
+	// deadline they may be others.
+	allowed  [][]string
+	deadline time.Time
+	plan     *Plan // nil when to be made again
+	moved    bool  // the plan was made again since everyone who waits was asked about
 	waiting  map[int]waiter
+	gated    map[int]waiter
 }
 
-// question is what a plan depends on besides homes and nodes.
-type question struct {
-	pod             *corev1.Pod // for what it may use
-	spread          Spread
-	start, replicas int
-	beyond          int // the ordinal asked about, if it is not one of the set's; else -1
-	templates       []string
-}
-
-// waiter is a pod that was told a domain and is not reserved yet.
+// waiter is a pod that was told where it belongs and is not reserved yet, or
+// that it may not start yet.
 type waiter struct {
-	pod    *corev1.Pod
-	spread Spread
-	domain string // empty while it has none
+	pod  *corev1.Pod
+	told told
 }
 
-// reservation is a slot whose pod has a node in memory, not yet in the API.
-type reservation struct {
-	uid    types.UID
-	node   string
-	labels map[string]string
+// told is what an answer means to the pod: it is woken when it would be told
+// something else.
+type told struct {
+	domain, fallback string
+	policy           *Policy
+	unknown          bool
+}
+
+func tell(a Answer, err error) told {
+	return told{domain: a.Domain, fallback: strings.Join(a.Fallback, ","), policy: a.Policy, unknown: err != nil}
 }
 
 func (w waiter) waits(uid types.UID) bool { return w.pod != nil && w.pod.UID == uid }
@@ -52,149 +54,181 @@ func (w waiter) waits(uid types.UID) bool { return w.pod != nil && w.pod.UID == 
 func (p *Planner) record(key SetKey) *record {
 	r := p.records[key]
 	if r == nil {
-		r = &record{homes: map[int]*Home{}, waiting: map[int]waiter{}}
+		r = &record{waiting: map[int]waiter{}, gated: map[int]waiter{}}
 		p.records[key] = r
 	}
 	return r
 }
 
-func (r *record) forget(ordinal int) {
-	delete(r.homes, ordinal)
-	r.plan = nil
+func (r *record) forget(ordinal int) { r.stale = append(r.stale, ordinal) }
+
+// index returns the place of an ordinal among the wanted ones.
+func (r *record) index(ordinal int) (int, bool) {
+	return slices.BinarySearchFunc(r.slots, int32(ordinal), func(s SlotFacts, want int32) int { return int(s.Ordinal - want) })
 }
 
-// changed looks at the home of one slot again. Where it is the same place as
-// before, as it is for every pod that is bound where it was planned, nobody
-// who waits gets another answer.
+// changed looks at one slot again. Where it is at the same place as before, as
+// it is for every pod that is bound where it was planned, nobody who waits
+// gets another answer.
 func (p *Planner) changed(slot Slot) []*corev1.Pod {
 	r := p.records[slot.Set]
 	if r == nil {
 		return nil
 	}
-	before := r.homes[slot.Ordinal]
 	r.forget(slot.Ordinal)
-	if len(r.waiting) > 0 && before != nil && !r.moved && r.topology != nil && r.topology == p.topology {
-		home := p.gatherer(r).home(slot)
-		r.homes[slot.Ordinal] = &home
-		if home.Domain == before.Domain && slices.Equal(home.Within, before.Within) {
-			return nil
+	if len(r.waiting)+len(r.gated) == 0 {
+		if p.unknown(slot.Set) {
+			delete(p.records, slot.Set)
 		}
+		return nil
 	}
 	return p.reconsider(slot.Set, r)
+}
+
+// unknown tells whether there is no such set.
+func (p *Planner) unknown(key SetKey) bool {
+	if key.Selected {
+		return len(p.source.Members(key)) == 0
+	}
+	return p.source.Set(key) == nil
+}
+
+// forgetUnwanted drops the memory of slots that the set no longer wants: when
+// they come back, they are new.
+func (p *Planner) forgetUnwanted(key SetKey) {
+	if len(p.bound[key]) == 0 {
+		return
+	}
+	wanted := func(int) bool { return false }
+	if key.Selected {
+		members := p.source.Members(key)
+		wanted = func(ordinal int) bool { return slices.Contains(members, ordinal) }
+	} else if set := p.source.Set(key); set != nil {
+		start, replicas := span(set)
+		wanted = func(ordinal int) bool { return start <= ordinal && ordinal < start+replicas }
+	}
+	for ordinal := range p.bound[key] {
+		if !wanted(ordinal) {
+			delete(p.bound[key], ordinal)
+		}
+	}
+	if len(p.bound[key]) == 0 {
+		delete(p.bound, key)
+	}
 }
 
 // reconsider asks again for everyone who waits in a set, and returns those who
 // get another answer.
 func (p *Planner) reconsider(key SetKey, r *record) (wake []*corev1.Pod) {
-	if len(r.waiting) == 0 && p.source.Set(key) == nil {
-		delete(p.records, key)
+	if len(r.waiting)+len(r.gated) == 0 {
+		if p.unknown(key) {
+			delete(p.records, key)
+		}
+		r.deadline = time.Time{} // worked out again by whoever asks next
+		r.allowed = nil
 		return nil
 	}
 	for ordinal, w := range r.waiting {
-		placement, err := p.place(r, Slot{Set: key, Ordinal: ordinal}, w)
-		if err != nil || placement.Domain == w.domain {
-			continue
+		answer, err := p.place(r, Slot{Set: key, Ordinal: ordinal}, w.pod)
+		if is := tell(answer, err); is != w.told {
+			w.told = is
+			r.waiting[ordinal] = w
+			wake = append(wake, w.pod)
 		}
-		w.domain = placement.Domain
-		r.waiting[ordinal] = w
-		wake = append(wake, w.pod)
 	}
 	r.moved = false
-	return wake
+	return append(wake, p.openGates(key, r)...)
 }
 
 // place answers from the record, after bringing it up to date.
-func (p *Planner) place(r *record, slot Slot, w waiter) (Placement, error) {
-	set := p.source.Set(slot.Set)
-	if set == nil {
-		return Placement{Slot: slot}, &SetUnknownError{Slot: slot}
+func (p *Planner) place(r *record, slot Slot, pod *corev1.Pod) (Answer, error) {
+	answer := Answer{Placement: Placement{Slot: slot}}
+	q, err := p.ask(slot, pod)
+	answer.Policy = q.policy
+	if err != nil || q.policy == nil {
+		return answer, err
 	}
-	if p.topology == nil {
-		p.topology = newTopology(p.source.Nodes())
+	p.update(r, slot.Set, q)
+	if q.policy.Spread == nil {
+		return answer, nil
 	}
-	q := ask(set, slot.Ordinal, w)
-	if r.topology != p.topology || q.spread.TopologyKey != r.question.spread.TopologyKey || !slices.Equal(q.templates, r.question.templates) {
-		r.homes, r.plan = map[int]*Home{}, nil
+	if r.plan == nil {
+		plan := PlanInput{Set: slot.Set, Policy: q.policy, Allowed: r.allowed, Slots: r.slots}.Plan()
+		r.plan, r.moved = &plan, true
 	}
-	if r.topology != p.topology || !q.sameDomains(r.question) {
-		r.domains, r.plan = p.domains(q), nil
+	if placement, ok := r.plan.Of(slot.Ordinal); ok {
+		answer.Placement = placement
 	}
-	if !q.sameOrdinals(r.question) {
+	return answer, nil
+}
+
+// update brings the facts and the domains of a record up to date with what is
+// asked, and drops the plan if one of them is another one now.
+func (p *Planner) update(r *record, key SetKey, q question) {
+	nodes := p.nodes()
+	asked := r.question
+	r.question = q
+	if asked.policy != q.policy {
+		r.plan, r.allowed = nil, nil
+	}
+	again := asked.policy == nil || q.key() != asked.key() || !slices.Equal(q.templates, asked.templates)
+	if again || !slices.Equal(q.ordinals, asked.ordinals) || asked.policy != q.policy {
+		p.arrange(r, key, q, again)
+	}
+	if len(r.stale) > 0 {
+		read := p.reader(q)
+		for _, ordinal := range r.stale {
+			if i, wanted := r.index(ordinal); wanted {
+				r.set(i, read.read(Slot{Set: key, Ordinal: ordinal}))
+			}
+		}
+		r.stale = r.stale[:0]
+	}
+	if q.policy.Spread == nil {
+		return
+	}
+	if expired := !r.deadline.IsZero() && !p.rules.Now().Before(r.deadline); r.allowed == nil || expired || !q.sameDomains(asked) {
+		allowed, deadline := p.allowed(nodes, q)
+		if r.allowed == nil || !slices.EqualFunc(allowed, r.allowed, slices.Equal) {
+			r.plan = nil
+		}
+		r.allowed, r.deadline = allowed, deadline
+	}
+}
+
+// arrange makes the slots those of the question. The facts of slots that were
+// wanted before are kept, unless they are to be read again.
+func (p *Planner) arrange(r *record, key SetKey, q question, again bool) {
+	read := p.reader(q)
+	before, facts := r.slots, r.facts
+	r.slots, r.facts, r.plan = make([]SlotFacts, len(q.ordinals)), make([]fact, len(q.ordinals)), nil
+	i := 0
+	for at, ordinal := range q.ordinals {
+		for i < len(before) && int(before[i].Ordinal) < ordinal {
+			i++
+		}
+		f := fact{}
+		if !again && i < len(before) && int(before[i].Ordinal) == ordinal {
+			f = facts[i]
+		} else {
+			f = read.read(Slot{Set: key, Ordinal: ordinal})
+		}
+		r.slots[at] = SlotFacts{Ordinal: int32(ordinal), Rule: int32(q.policy.RuleOf(ordinal) + 1)}
+		r.set(at, f)
+	}
+}
+
+// set replaces what is known of a slot. The plan stays if it is at the same
+// place as before for the same reason.
+func (r *record) set(i int, f fact) {
+	if before := r.facts[i].home; before != nil && before.equal(*f.home) {
+		f.home = before
+	} else {
 		r.plan = nil
 	}
-	r.topology, r.question = p.topology, q
-	if r.plan == nil {
-		r.plan, r.moved = p.plan(r, slot), true
-	}
-	placement, _ := r.plan.Of(slot.Ordinal)
-	return placement, nil
+	r.facts[i], r.slots[i].Home = f, f.home
 }
 
-func (p *Planner) domains(q question) []string {
-	if len(q.spread.Domains) > 0 {
-		return q.spread.Domains
-	}
-	return domains(p.topology.nodes, q.spread.TopologyKey, p.rules.Usable(q.pod))
-}
-
-func (p *Planner) plan(r *record, asked Slot) *Plan {
-	in := PlanInput{
-		Set: asked.Set, Start: r.question.start, Replicas: r.question.replicas, Asked: asked.Ordinal,
-		Domains: r.domains, Homes: r.homes,
-	}
-	g := p.gatherer(r)
-	for _, ordinal := range in.ordinals() {
-		if _, known := r.homes[ordinal]; !known {
-			home := g.home(Slot{Set: asked.Set, Ordinal: ordinal})
-			r.homes[ordinal] = &home
-		}
-	}
-	plan := in.Plan()
-	return &plan
-}
-
-func (p *Planner) gatherer(r *record) gatherer {
-	return gatherer{
-		source: p.source, reaches: p.rules.Reaches, topology: p.topology, key: r.question.spread.TopologyKey,
-		templates: r.question.templates, reserved: p.reserved,
-	}
-}
-
-func ask(set *appsv1.StatefulSet, ordinal int, w waiter) question {
-	q := question{pod: w.pod, spread: w.spread, replicas: 1, beyond: -1, templates: Templates(set)}
-	if set.Spec.Ordinals != nil {
-		q.start = int(set.Spec.Ordinals.Start)
-	}
-	if set.Spec.Replicas != nil {
-		q.replicas = int(*set.Spec.Replicas)
-	}
-	if ordinal < q.start || ordinal >= q.start+min(q.replicas, MaxOrdinals) {
-		q.beyond = ordinal
-	}
-	return q
-}
-
-func (q question) sameOrdinals(o question) bool {
-	return q.start == o.start && q.replicas == o.replicas && q.beyond == o.beyond
-}
-
-// sameDomains tells whether two questions allow the same domains, the nodes
-// being the same.
-func (q question) sameDomains(o question) bool {
-	if o.pod == nil || q.spread.TopologyKey != o.spread.TopologyKey || !slices.Equal(q.spread.Domains, o.spread.Domains) {
-		return false
-	}
-	if len(q.spread.Domains) > 0 || q.pod == o.pod {
-		return true
-	}
-	return maps.Equal(q.pod.Spec.NodeSelector, o.pod.Spec.NodeSelector) &&
-		equality.Semantic.DeepEqual(requiredNodeAffinity(q.pod), requiredNodeAffinity(o.pod)) &&
-		equality.Semantic.DeepEqual(q.pod.Spec.Tolerations, o.pod.Spec.Tolerations)
-}
-
-func requiredNodeAffinity(pod *corev1.Pod) *corev1.NodeSelector {
-	if pod.Spec.Affinity == nil || pod.Spec.Affinity.NodeAffinity == nil {
-		return nil
-	}
-	return pod.Spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution
+func (p *Planner) reader(q question) reader {
+	return reader{source: p.source, reaches: p.rules.Reaches, topology: p.nodes(), key: q.key(), templates: q.templates, reserved: p.reserved}
 }

@@ -14,10 +14,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// SetKey names a StatefulSet.
+// SetKey names a set: a StatefulSet, or the operator's equivalent.
 type SetKey struct {
 	Namespace string
 	Name      string
+	// Selected means that no StatefulSet is behind it: the set is what the
+	// PlacementPolicy of that name selects, pods that an operator makes itself.
+	Selected bool
 }
 
 // String is namespace/name, as people write it.
@@ -33,7 +36,8 @@ type Slot struct {
 // String reads well inside a reason: "ordinal 4 of prod/db".
 func (s Slot) String() string { return fmt.Sprintf("ordinal %d of %s", s.Ordinal, s.Set) }
 
-// PodName is the name the StatefulSet controller gives the slot's pod.
+// PodName is the name the StatefulSet controller gives the slot's pod. Pods of
+// a Selected set have names of their own.
 func (s Slot) PodName() string { return s.Set.Name + "-" + strconv.Itoa(s.Ordinal) }
 
 // SlotOf returns the slot that a pod fills. A pod fills a slot when its

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -20,10 +21,16 @@ func PassingTaint(key string) bool {
 		key == "ToBeDeletedByClusterAutoscaler"
 }
 
-// topologyChanged tells whether two states of a node can give two plans: labels
-// and lasting taints can, the rest of a node never does. A nil node is one that
-// is not there.
+// topologyChanged tells whether two states of a node can give two plans:
+// labels, lasting taints and readiness can, the rest of a node never does. A
+// nil node is one that is not there.
 func topologyChanged(before, after *corev1.Node) bool {
+	return arrangementChanged(before, after) || readySince(before) != readySince(after)
+}
+
+// arrangementChanged is topologyChanged without readiness, which matters only
+// where domains can be lost.
+func arrangementChanged(before, after *corev1.Node) bool {
 	if before == nil || after == nil {
 		return before != after
 	}
@@ -33,24 +40,93 @@ func topologyChanged(before, after *corev1.Node) bool {
 		})
 }
 
-// topology is the nodes at one moment, arranged for the planner. Its parts are
-// made when first asked for, under the planner's lock.
+// readiness is whether a node is ready, and if not, since when.
+type readiness struct {
+	ready bool
+	since time.Time
+}
+
+func readySince(node *corev1.Node) readiness {
+	if node == nil {
+		return readiness{}
+	}
+	for i := range node.Status.Conditions {
+		if c := &node.Status.Conditions[i]; c.Type == corev1.NodeReady {
+			if c.Status == corev1.ConditionTrue {
+				return readiness{ready: true}
+			}
+			return readiness{since: c.LastTransitionTime.Time}
+		}
+	}
+	return readiness{since: node.CreationTimestamp.Time}
+}
+
+// label is a node label with its value.
+type label struct{ key, value string }
+
+// topology is the nodes, arranged for the planner. The index of a label is made
+// when first asked for and follows the nodes from then on. It is guarded by the
+// planner's lock.
 type topology struct {
-	nodes   []*corev1.Node
 	byName  map[string]*corev1.Node
-	byLabel map[string]map[string][]*corev1.Node
+	byLabel map[string]map[string]map[string]*corev1.Node // key, value, name
 }
 
 func newTopology(nodes []*corev1.Node) *topology {
 	t := &topology{
-		nodes:   nodes,
 		byName:  make(map[string]*corev1.Node, len(nodes)),
-		byLabel: map[string]map[string][]*corev1.Node{},
+		byLabel: map[string]map[string]map[string]*corev1.Node{},
 	}
 	for _, node := range nodes {
 		t.byName[node.Name] = node
 	}
 	return t
+}
+
+// replace puts a node in the place of what was known under its name; nil
+// removes it.
+func (t *topology) replace(name string, node *corev1.Node) {
+	if before := t.byName[name]; before != nil {
+		for key, index := range t.byLabel {
+			if value, has := before.Labels[key]; has {
+				if delete(index[value], name); len(index[value]) == 0 {
+					delete(index, value)
+				}
+			}
+		}
+	}
+	if node == nil {
+		delete(t.byName, name)
+		return
+	}
+	t.byName[name] = node
+	for key, index := range t.byLabel {
+		add(index, key, node)
+	}
+}
+
+func add(index map[string]map[string]*corev1.Node, key string, node *corev1.Node) {
+	value, has := node.Labels[key]
+	if !has {
+		return
+	}
+	if index[value] == nil {
+		index[value] = map[string]*corev1.Node{}
+	}
+	index[value][node.Name] = node
+}
+
+// labelled returns the nodes by the values of a label.
+func (t *topology) labelled(key string) map[string]map[string]*corev1.Node {
+	index, made := t.byLabel[key]
+	if !made {
+		index = map[string]map[string]*corev1.Node{}
+		for _, node := range t.byName {
+			add(index, key, node)
+		}
+		t.byLabel[key] = index
+	}
+	return index
 }
 
 // domainOf returns the value of key on a node, empty if there is none.
@@ -61,72 +137,90 @@ func (t *topology) domainOf(node, key string) string {
 	return ""
 }
 
-// labelled returns the nodes where label key has one of values.
-func (t *topology) labelled(key string, values []string) []*corev1.Node {
-	index, made := t.byLabel[key]
-	if !made {
-		index = map[string][]*corev1.Node{}
-		for _, node := range t.nodes {
-			if value, has := node.Labels[key]; has {
-				index[value] = append(index[value], node)
-			}
+// domains returns the values of key on the nodes that suit, sorted.
+func (t *topology) domains(key string, suits func(*corev1.Node) bool) []string {
+	var found []string
+	for value := range t.labelled(key) {
+		if value != "" && t.has(label{key, value}, suits) {
+			found = append(found, value)
 		}
-		t.byLabel[key] = index
 	}
-	if len(values) == 1 {
-		return index[values[0]]
-	}
-	var nodes []*corev1.Node
-	for _, value := range values {
-		nodes = append(nodes, index[value]...)
-	}
-	return nodes
+	slices.Sort(found)
+	return found
 }
 
-// domains returns the values of key on the usable nodes, sorted.
-func domains(nodes []*corev1.Node, key string, usable func(*corev1.Node) bool) []string {
-	found := map[string]struct{}{}
-	for _, node := range nodes {
-		domain := node.Labels[key]
-		if domain == "" {
-			continue
-		}
-		if _, known := found[domain]; !known && usable(node) {
-			found[domain] = struct{}{}
+// has tells whether a node with the label suits.
+func (t *topology) has(l label, suits func(*corev1.Node) bool) bool {
+	for _, node := range t.labelled(l.key)[l.value] {
+		if suits(node) {
+			return true
 		}
 	}
-	return slices.Sorted(maps.Keys(found))
+	return false
+}
+
+// unready tells whether no node with the label is ready, and since when that
+// is so. Without any node since is zero.
+func (t *topology) unready(l label) (since time.Time, unready bool) {
+	for _, node := range t.labelled(l.key)[l.value] {
+		r := readySince(node)
+		if r.ready {
+			return time.Time{}, false
+		}
+		if r.since.After(since) {
+			since = r.since
+		}
+	}
+	return since, true
 }
 
 // reach returns the values of key that a volume can be reached from, sorted;
 // none for a volume that may be reached from anywhere, or from no node that
-// exists.
-func (t *topology) reach(volume *corev1.PersistentVolume, key string, reaches func(*corev1.PersistentVolume, *corev1.Node) bool) []string {
+// exists. It also tells whether nodes had to be asked: whether another node
+// can change the answer.
+func (t *topology) reach(volume *corev1.PersistentVolume, key string, reaches func(*corev1.PersistentVolume, *corev1.Node) bool) (domains []string, asked bool) {
 	if volume.Spec.NodeAffinity == nil || volume.Spec.NodeAffinity.Required == nil {
-		return nil
+		return nil, false
 	}
 	terms := volume.Spec.NodeAffinity.Required.NodeSelectorTerms
-	nodes := t.nodes
 	var named []string
+	var narrow *corev1.NodeSelectorRequirement
 	if len(terms) == 1 {
-		for _, requirement := range terms[0].MatchExpressions {
+		for i := range terms[0].MatchExpressions {
+			requirement := &terms[0].MatchExpressions[i]
 			if requirement.Operator != corev1.NodeSelectorOpIn {
 				continue
 			}
 			if requirement.Key == key {
 				named = slices.Sorted(slices.Values(requirement.Values))
-			}
-			if found := t.labelled(requirement.Key, requirement.Values); len(found) < len(nodes) {
-				nodes = found
+			} else if narrow == nil || requirement.Key == corev1.LabelHostname {
+				narrow = requirement
 			}
 		}
 	}
 	if len(named) == 1 {
-		return named
+		return named, false
 	}
-	reached := domains(nodes, key, func(node *corev1.Node) bool { return reaches(volume, node) })
-	if len(reached) == 0 {
-		return named // no such node exists today, but the volume says where it would be
+	found := map[string]struct{}{}
+	look := func(node *corev1.Node) {
+		domain := node.Labels[key]
+		if _, known := found[domain]; !known && domain != "" && reaches(volume, node) {
+			found[domain] = struct{}{}
+		}
 	}
-	return reached
+	if narrow != nil {
+		for _, value := range narrow.Values {
+			for _, node := range t.labelled(narrow.Key)[value] {
+				look(node)
+			}
+		}
+	} else {
+		for _, node := range t.byName {
+			look(node)
+		}
+	}
+	if len(found) == 0 {
+		return named, true // no such node exists today, but the volume says where it would be
+	}
+	return slices.Sorted(maps.Keys(found)), true
 }

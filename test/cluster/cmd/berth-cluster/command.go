@@ -122,7 +122,7 @@ func manifests(home lifecycle.Home, request lifecycle.Request, vpa bool) []strin
 	if len(request.Apply) > 0 || !request.Berth {
 		return append(paths, request.Apply...)
 	}
-	for _, folder := range []string{"manifests/scheduler/rbac", "manifests/autoscaler/rbac", "manifests/autoscaler/kwok", "manifests/policies"} {
+	for _, folder := range []string{"manifests/crd", "manifests/scheduler/rbac", "manifests/autoscaler/rbac", "manifests/autoscaler/kwok", "manifests/policies"} {
 		paths = append(paths, filepath.Join(home.Root, folder))
 	}
 	return paths

@@ -1,0 +1,187 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package plugins
+
+import (
+	"context"
+	"sync"
+
+	"github.com/berth-dev/berth/plugins/api/v1alpha1"
+	"github.com/berth-dev/berth/plugins/policies"
+	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/klog/v2"
+	fwk "k8s.io/kube-scheduler/framework"
+	podutil "k8s.io/kubernetes/pkg/api/v1/pod"
+	schedutil "k8s.io/kubernetes/pkg/scheduler/util"
+)
+
+// The reasons of the events that no scheduling cycle tells.
+const (
+	reasonGated      = "OrdinalGated"
+	reasonInvalid    = "InvalidPolicy"
+	reasonConflicted = "ConflictingPolicy"
+	action           = "Scheduling"
+)
+
+// herald tells people what the plugins find outside of a scheduling cycle: on
+// a pod that it waits at a gate, by an event and its PodScheduled condition; on
+// a policy that it is invalid, or has no effect, by an event. It writes off the
+// hot path, each thing once, and only in a process that places pods: the queue
+// of one that stands by for its leader sees the same pods.
+type herald struct {
+	recorder events.EventRecorder
+	client   kubernetes.Interface
+	source   *source
+	queue    workqueue.TypedRateLimitingInterface[types.UID]
+	book     chan struct{} // has an element when the policies, or their sets, changed
+
+	leading chan struct{}
+	once    sync.Once
+
+	mu   sync.Mutex
+	told map[types.UID]notice
+}
+
+// notice is what a pod at a gate is told.
+type notice struct {
+	pod     *v1.Pod
+	message string
+}
+
+func newHerald(handle fwk.Handle, source *source) *herald {
+	return &herald{
+		recorder: handle.EventRecorder(),
+		client:   handle.ClientSet(),
+		source:   source,
+		queue:    workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[types.UID]()),
+		book:     make(chan struct{}, 1),
+		leading:  make(chan struct{}),
+		told:     map[types.UID]notice{},
+	}
+}
+
+// leads tells that this process places pods.
+func (h *herald) leads() { h.once.Do(func() { close(h.leading) }) }
+
+// gated tells that a pod waits at a gate, if that is new.
+func (h *herald) gated(pod *v1.Pod, message string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.told[pod.UID].message == message {
+		return
+	}
+	h.told[pod.UID] = notice{pod: pod, message: message}
+	h.queue.Add(pod.UID)
+}
+
+// open tells that a pod is at no gate, or gone.
+func (h *herald) open(pod *v1.Pod) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.told, pod.UID)
+}
+
+// changed tells that the policies or the sets they are for changed.
+func (h *herald) changed() {
+	select {
+	case h.book <- struct{}{}:
+	default: // somebody will look anyway
+	}
+}
+
+// run tells until the context ends.
+func (h *herald) run(ctx context.Context) {
+	defer h.queue.ShutDown()
+	select {
+	case <-ctx.Done():
+		return
+	case <-h.leading:
+	}
+	var background sync.WaitGroup
+	defer background.Wait()
+	background.Go(func() { h.tellPolicies(ctx) })
+	background.Go(func() {
+		for h.tellPod(ctx) {
+		}
+	})
+	<-ctx.Done()
+	h.queue.ShutDown()
+}
+
+// tellPod tells the next pod of the queue, and returns whether there may be more.
+func (h *herald) tellPod(ctx context.Context) bool {
+	uid, shutdown := h.queue.Get()
+	if shutdown {
+		return false
+	}
+	defer h.queue.Done(uid)
+	h.mu.Lock()
+	notice, gated := h.told[uid]
+	h.mu.Unlock()
+	if !gated {
+		h.queue.Forget(uid)
+		return true
+	}
+	pod := notice.pod
+	if h.queue.NumRequeues(uid) == 0 {
+		h.recorder.Eventf(pod, nil, v1.EventTypeNormal, reasonGated, action, "%s", notice.message)
+	}
+	status := pod.Status.DeepCopy()
+	podutil.UpdatePodCondition(status, &v1.PodCondition{
+		Type: v1.PodScheduled, Status: v1.ConditionFalse, Reason: v1.PodReasonSchedulingGated, Message: notice.message,
+	})
+	err := schedutil.PatchPodStatus(ctx, h.client, pod.Name, pod.Namespace, &pod.Status, status)
+	if err != nil && !apierrors.IsNotFound(err) && ctx.Err() == nil {
+		klog.FromContext(ctx).Error(err, "Writing why a pod waits", "pod", klog.KObj(pod))
+		h.queue.AddRateLimited(uid)
+		return true
+	}
+	h.queue.Forget(uid)
+	return true
+}
+
+// tellPolicies tells policies that they are invalid or have no effect, each
+// message once.
+func (h *herald) tellPolicies(ctx context.Context) {
+	told := map[types.UID]string{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.book:
+		}
+		sets, _ := h.source.listers.sets.List(labels.Everything())
+		is := map[types.UID]string{}
+		for _, verdict := range h.source.book.Verdicts(sets) {
+			reason, message := problem(verdict)
+			if message == "" {
+				continue
+			}
+			if is[verdict.UID()] = message; told[verdict.UID()] == message {
+				continue
+			}
+			h.recorder.Eventf(&v1.ObjectReference{
+				APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "PlacementPolicy",
+				Namespace: verdict.Namespace, Name: verdict.Name, UID: verdict.UID(),
+			}, nil, v1.EventTypeWarning, reason, action, "%s", message)
+		}
+		told = is
+	}
+}
+
+func problem(v policies.Verdict) (reason, message string) {
+	switch {
+	case !v.Accepted:
+		return reasonInvalid, v.AcceptedMessage
+	case v.Conflicted:
+		return reasonConflicted, v.ConflictedMessage
+	}
+	return "", ""
+}

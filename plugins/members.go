@@ -1,0 +1,100 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package plugins
+
+import (
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/berth-dev/berth/plugins/statefulset"
+)
+
+// members are the pods and claims of the sets that policies select. A
+// StatefulSet says which ordinals it wants; here an ordinal is wanted while
+// its pod or a claim of it exists.
+type members struct {
+	mu   sync.Mutex
+	sets map[statefulset.SetKey]*roster
+}
+
+type roster struct {
+	ordinals []int // sorted, replaced and not changed
+	slots    map[int]*member
+}
+
+// member is the names of what fills a slot.
+type member struct{ pods, claims map[string]struct{} }
+
+func newMembers() *members { return &members{sets: map[statefulset.SetKey]*roster{}} }
+
+// Members returns the ordinals of a set, sorted.
+func (m *members) Members(key statefulset.SetKey) []int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if r := m.sets[key]; r != nil {
+		return r.ordinals
+	}
+	return nil
+}
+
+// Member returns the names of the pod and the claims of a slot. Of several
+// pods, as while one takes the place of another, it is the last by name.
+func (m *members) Member(slot statefulset.Slot) (pod string, claims []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.sets[slot.Set]
+	if r == nil || r.slots[slot.Ordinal] == nil {
+		return "", nil
+	}
+	for name := range r.slots[slot.Ordinal].pods {
+		pod = max(pod, name)
+	}
+	return pod, slices.Sorted(maps.Keys(r.slots[slot.Ordinal].claims))
+}
+
+func (m *members) pod(slot statefulset.Slot, name string, exists bool) {
+	m.note(slot, func(its *member) map[string]struct{} { return its.pods }, name, exists)
+}
+
+func (m *members) claim(slot statefulset.Slot, name string, exists bool) {
+	m.note(slot, func(its *member) map[string]struct{} { return its.claims }, name, exists)
+}
+
+func (m *members) note(slot statefulset.Slot, of func(*member) map[string]struct{}, name string, exists bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.sets[slot.Set]
+	if r == nil {
+		r = &roster{slots: map[int]*member{}}
+		m.sets[slot.Set] = r
+	}
+	its := r.slots[slot.Ordinal]
+	if its == nil {
+		its = &member{pods: map[string]struct{}{}, claims: map[string]struct{}{}}
+		r.slots[slot.Ordinal] = its
+	}
+	if exists {
+		of(its)[name] = struct{}{}
+	} else {
+		delete(of(its), name)
+	}
+	if len(its.pods)+len(its.claims) == 0 {
+		delete(r.slots, slot.Ordinal)
+	}
+	if len(r.slots) == 0 {
+		delete(m.sets, slot.Set)
+		return
+	}
+	if len(r.slots) != len(r.ordinals) || r.slots[slot.Ordinal] == nil {
+		r.ordinals = slices.Sorted(maps.Keys(r.slots))
+	}
+}
+
+// forget drops the sets of a namespace, or all, to be noted anew.
+func (m *members) forget(namespace string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.sets, func(key statefulset.SetKey, _ *roster) bool { return namespace == "" || key.Namespace == namespace })
+}

@@ -1,0 +1,77 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ordinalplacement
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	fwk "k8s.io/kube-scheduler/framework"
+)
+
+// mostDomains and mostReasons bound an explanation: an event has 1,024
+// characters.
+const mostDomains, mostReasons = 3, 4
+
+// explain says where a slot belongs, why, and what stands in the way there:
+// "ordinal 4 of prod/db belongs in zone-b (…); 3 nodes there: 2 Insufficient
+// cpu, 1 node(s) had untolerated taint(s)".
+func (v *verdict) explain(nodes []fwk.NodeInfo, refusals fwk.NodeToStatusReader) string {
+	if v.key == "" {
+		return ""
+	}
+	text := v.placement.String()
+	for i, domain := range v.domains {
+		if i == mostDomains {
+			return text + fmt.Sprintf("; and %d more", len(v.domains)-i)
+		}
+		place := "there"
+		if i > 0 {
+			place = "in " + domain
+		}
+		text += "; " + v.standsInTheWay(place, domain, nodes, refusals)
+	}
+	return text
+}
+
+func (v *verdict) standsInTheWay(place, domain string, nodes []fwk.NodeInfo, refusals fwk.NodeToStatusReader) string {
+	total, counts := 0, map[string]int{}
+	for _, nodeInfo := range nodes {
+		node := nodeInfo.Node()
+		if node.Labels[v.key] != domain {
+			continue
+		}
+		total++
+		for _, reason := range refusals.Get(node.Name).Reasons() {
+			counts[reason]++
+		}
+	}
+	switch total {
+	case 0:
+		return "no node " + place
+	case 1:
+		return "1 node " + place + ": " + list(counts)
+	default:
+		return fmt.Sprintf("%d nodes %s: %s", total, place, list(counts))
+	}
+}
+
+// list writes counted reasons, the most frequent first.
+func list(counts map[string]int) string {
+	reasons := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b))
+	})
+	var parts []string
+	for i, reason := range reasons {
+		if i == mostReasons {
+			parts = append(parts, fmt.Sprintf("and %d more reasons", len(reasons)-i))
+			break
+		}
+		parts = append(parts, fmt.Sprintf("%d %s", counts[reason], reason))
+	}
+	return strings.Join(parts, ", ")
+}
