@@ -5,8 +5,8 @@ package statefulset
 
 import (
 	"cmp"
-	"fmt"
 	"iter"
+	"math"
 	"slices"
 )
 
@@ -18,245 +18,265 @@ const MaxOrdinals = 10_000
 // PlanInput is everything that decides where the ordinals of a set belong.
 type PlanInput struct {
 	Set SetKey
-	// Start and Replicas are the ordinals the set wants.
-	Start, Replicas int
-	// Asked is wanted too, whether the set says so or not: pods may be seen
-	// before the change of the set that made them.
-	Asked int
-	// Domains are the allowed ones, in any order.
-	Domains []string
-	// Homes are the known homes by ordinal; ordinals of the set without one
-	// may be absent. A home is not changed once it is in here.
-	Homes map[int]*Home
+	// Policy spreads the set.
+	Policy *Policy
+	// Allowed are the domains that slots may have, in any order: those of slots
+	// of no rule first, then those of slots of each rule of the policy.
+	Allowed [][]string
+	// Slots are the wanted slots in the order of their ordinals.
+	Slots []SlotFacts
+}
+
+// SlotFacts is what a plan needs to know of a slot.
+type SlotFacts struct {
+	Ordinal int32
+	// Rule is the place in PlanInput.Allowed of the slot's domains: 0, or one
+	// more than that of the first rule that names the ordinal.
+	Rule int32
+	// Home may be nil for a free slot. It is not changed once it is in here.
+	Home *Home
 }
 
 // Plan is where each wanted ordinal belongs. It is never changed once made.
 type Plan struct {
 	set     SetKey
-	domains []string
-	entries []entry // sorted by ordinal
+	policy  *Policy
+	domains []string  // sorted
+	allowed [][]int32 // places in domains, sorted, by rule
+	homes   []int32   // how many there are, by domain
+	slots   []SlotFacts
+	entries []entry // by slot
 }
 
-// entry is a Placement as the plan keeps it: small, since a set has thousands.
+// entry is what a plan says of a slot: small and without pointers, since a set
+// has thousands.
 type entry struct {
-	ordinal, lower   int32
-	domain, inDomain int32 // index into domains, or none
+	domain, inDomain int32 // domain is a place in domains, or none
 	by               Decider
-	home             *Home
+	homed            bool // domain is where its home is
+	told             bool // there may be more to say than by
 }
 
 const none = -1
 
-// Placement is the domain of one slot, with the numbers that explain it.
-type Placement struct {
-	Slot Slot
-	// Domain is empty where no domain is allowed.
-	Domain string
-	// Home is why, when its Domain is set.
-	Home Home
-	// InDomain of the Lower lower ordinals are in Domain too.
-	InDomain, Lower int
-	// By is what told Domain from the other allowed ones.
-	By Decider
+// Plan works out where each wanted ordinal belongs, in ordinal order: at home
+// if it has one; else in the best of the domains that its rule, its shard and
+// the cap leave it. Interleaved, the best has the fewest slots among lower
+// ordinals, then among all, then the first name. The first rule balances every
+// prefix; the second leaves room where higher ordinals already live.
+// Contiguous, the best is where most of the slot's block is.
+//
+// Taking the best for one slot after the other costs next to nothing and is
+// nearly always right. Rules and homes can make it run into a corner, where a
+// slot finds every domain taken by others that had a choice: then the slots
+// are assigned exactly, see assignment.
+func (in PlanInput) Plan() Plan {
+	p := in.survey()
+	c := p.census()
+	stuck := false
+	for i := range p.entries {
+		e := &p.entries[i]
+		c.enter(i)
+		if e.homed {
+			e.told = c.breaks(i)
+		} else {
+			candidates := c.candidates(i)
+			e.domain, e.by, e.told = c.choose(candidates)
+			e.told = e.told || p.slots[i].Rule > 0
+			stuck = stuck || (e.domain == none && len(candidates) > 0)
+		}
+		c.take(i)
+	}
+	if stuck {
+		p.assign()
+	}
+	return p
 }
 
-// Decider is the rule that chose the domain of a slot without a home.
-type Decider int32
-
-// The rules in their order, after the case where there was nothing to choose.
-const (
-	OnlyDomain Decider = iota
-	FewestLower
-	FewestInAll
-	FirstByName
-)
-
-// String says the rule inside a reason.
-func (d Decider) String() string {
-	return [...]string{"the only domain", "fewest of its lower ordinals", "fewest of all ordinals", "first by name"}[d]
+// survey makes a plan of the homes alone: the domains by number, and the slots
+// of which nothing is decided yet.
+func (in PlanInput) survey() Plan {
+	p := Plan{set: in.Set, policy: in.Policy, slots: slices.Clone(in.Slots), entries: make([]entry, len(in.Slots))}
+	size := 0
+	for _, domains := range in.Allowed {
+		size += len(domains)
+	}
+	p.domains = make([]string, 0, size)
+	for _, domains := range in.Allowed {
+		p.domains = append(p.domains, domains...)
+	}
+	p.domains = distinct(p.domains)
+	for others := p.settle(); len(others) > 0; others = p.settle() {
+		p.domains = distinct(append(p.domains, others...))
+	}
+	find := finder{domains: p.domains}
+	places := make([]int32, 0, size)
+	p.allowed = make([][]int32, len(in.Allowed))
+	for rule, domains := range in.Allowed {
+		from := len(places)
+		for _, domain := range domains {
+			places = append(places, find.place(domain))
+		}
+		p.allowed[rule] = distinct(places[from:])
+	}
+	return p
 }
 
-// Why explains the placement in a few words, for the end of a reason.
-func (p Placement) Why() string {
+// settle enters the homes, and returns the domains of homes that are not among
+// those of the plan.
+func (p *Plan) settle() []string {
+	find := finder{domains: p.domains}
+	var others []string
+	p.homes = make([]int32, len(p.domains))
+	for i := range p.slots {
+		e, home := &p.entries[i], p.slots[i].Home
+		e.domain = none
+		if home == nil {
+			continue
+		}
+		if e.homed = home.Domain != ""; e.homed {
+			if e.domain = find.place(home.Domain); e.domain == none {
+				others = append(others, home.Domain)
+			} else {
+				p.homes[e.domain]++
+			}
+			continue
+		}
+		for _, domain := range home.Within {
+			if find.place(domain) == none {
+				others = append(others, domain)
+			}
+		}
+	}
+	return others
+}
+
+// distinct sorts in place and returns each value once.
+func distinct[T cmp.Ordered](values []T) []T {
+	if !slices.IsSorted(values) {
+		slices.Sort(values)
+	}
+	return slices.Compact(values)
+}
+
+// finder finds domains by name. Neighbours in a list or a set often are
+// neighbours by name, or the same: these are looked at first.
+type finder struct {
+	domains []string
+	last    int
+}
+
+func (f *finder) place(domain string) int32 {
+	next := f.last + 1
+	if next >= len(f.domains) {
+		next = 0
+	}
 	switch {
-	case p.Domain == "":
-		return "no domain is allowed"
-	case p.Home.Domain != "":
-		return p.Home.why()
-	case p.By == FewestLower:
-		return fmt.Sprintf("%s: %d of %d", p.By, p.InDomain, p.Lower)
-	case p.By == OnlyDomain:
-		return p.By.String()
+	case next < len(f.domains) && f.domains[next] == domain:
+		f.last = next
+	case f.last < len(f.domains) && f.domains[f.last] == domain:
 	default:
-		return fmt.Sprintf("%d of its %d lower ordinals are there, as few as elsewhere; %s", p.InDomain, p.Lower, p.By)
+		i, found := slices.BinarySearch(f.domains, domain)
+		if !found {
+			return none
+		}
+		f.last = i
 	}
+	return int32(f.last)
 }
 
-// String reads well inside a reason: "ordinal 5 of prod/db belongs in zone-c
-// (fewest of its lower ordinals: 1 of 5)".
-func (p Placement) String() string {
-	if p.Domain == "" {
-		return fmt.Sprintf("%s has no domain (%s)", p.Slot, p.Why())
+// spread returns the policy's, which asks for nothing where there is none.
+func (p *Plan) spread() *Spread {
+	if p.policy == nil || p.policy.Spread == nil {
+		return &Spread{}
 	}
-	return fmt.Sprintf("%s belongs in %s (%s)", p.Slot, p.Domain, p.Why())
+	return p.policy.Spread
+}
+
+// atMost is the cap of each domain.
+func (p *Plan) atMost() int32 {
+	if most := p.spread().MaxPerDomain; most > 0 && most < math.MaxInt32 {
+		return int32(most)
+	}
+	return math.MaxInt32
+}
+
+// domainsOf returns the domains of slots of a rule.
+func (p *Plan) domainsOf(rule int32) []int32 {
+	if int(rule) >= len(p.allowed) {
+		return nil
+	}
+	return p.allowed[rule]
 }
 
 // Of returns the placement of an ordinal, if it is planned.
 func (p Plan) Of(ordinal int) (Placement, bool) {
-	i, found := slices.BinarySearchFunc(p.entries, int32(ordinal), func(have entry, want int32) int {
-		return cmp.Compare(have.ordinal, want)
-	})
+	i, found := p.find(ordinal)
 	if !found {
 		return Placement{}, false
 	}
-	return p.at(i), true
+	placement, e := p.at(i), p.entries[i]
+	fallback := p.spread().Preferred && !e.homed && e.domain != none
+	if !e.told && !fallback {
+		return placement, true
+	}
+	c := p.census()
+	for j := range i {
+		c.enter(j)
+		c.take(j)
+	}
+	c.enter(i)
+	c.tell(i, &placement)
+	if fallback {
+		placement.Fallback = c.fallback(i)
+	}
+	return placement, true
 }
 
-// All yields the placements in ordinal order.
+// find returns the place of an ordinal, or where it would be.
+func (p *Plan) find(ordinal int) (int, bool) {
+	return slices.BinarySearchFunc(p.slots, ordinal, func(have SlotFacts, want int) int { return cmp.Compare(int(have.Ordinal), want) })
+}
+
+// All yields the placements in ordinal order, without their Fallback.
 func (p Plan) All() iter.Seq[Placement] {
 	return func(yield func(Placement) bool) {
+		c := p.census()
 		for i := range p.entries {
-			if !yield(p.at(i)) {
+			placement := p.at(i)
+			c.enter(i)
+			c.tell(i, &placement)
+			c.take(i)
+			if !yield(placement) {
 				return
 			}
 		}
 	}
 }
 
-func (p Plan) at(i int) Placement {
-	e := p.entries[i]
-	placement := Placement{Slot: Slot{Set: p.set, Ordinal: int(e.ordinal)}, InDomain: int(e.inDomain), Lower: int(e.lower), By: e.by}
+func (p *Plan) at(i int) Placement {
+	e, ordinal := &p.entries[i], int(p.slots[i].Ordinal)
+	placement := Placement{Slot: Slot{Set: p.set, Ordinal: ordinal}, InDomain: int(e.inDomain), Lower: i, By: e.by}
 	if e.domain != none {
 		placement.Domain = p.domains[e.domain]
 	}
-	if e.home != nil {
-		placement.Home = *e.home
+	if home := p.slots[i].Home; home != nil {
+		placement.Home = *home
+	}
+	spread := p.spread()
+	placement.AtMost = spread.MaxPerDomain
+	placement.Shard, placement.Block = groupOf(ordinal, spread.ShardSize), groupOf(ordinal, spread.BlockSize)
+	if e.by == WithBlock {
+		placement.Beside, _ = p.neighbour(i, e.domain, placement.Block)
 	}
 	return placement
 }
 
-// Plan works out where each wanted ordinal belongs, in ordinal order: at home
-// if it has one; else in the allowed domain that has the fewest slots among
-// lower ordinals, then among all, then the first name. The first rule balances
-// every prefix; the second leaves room where higher ordinals already live.
-func (in PlanInput) Plan() Plan {
-	c := newCensus(in.Domains)
-	ordinals := in.ordinals()
-	entries := make([]entry, len(ordinals))
-	for i, ordinal := range ordinals {
-		e := entry{ordinal: int32(ordinal), lower: int32(i), domain: none, home: in.Homes[ordinal]}
-		if e.home != nil && e.home.Domain != "" {
-			e.domain = c.index(e.home.Domain)
-			c.counts[e.domain].all++
-		}
-		entries[i] = e
+// groupOf returns the ordinals of the shard or block of a size.
+func groupOf(ordinal, size int) OrdinalRange {
+	if size <= 0 {
+		return OrdinalRange{}
 	}
-	for i := range entries {
-		e := &entries[i]
-		if e.domain == none {
-			if e.domain, e.by = c.choose(e.home); e.domain == none {
-				continue
-			}
-			c.counts[e.domain].all++
-		}
-		e.inDomain = c.counts[e.domain].lower
-		c.counts[e.domain].lower++
-	}
-	return Plan{set: in.Set, domains: c.domains, entries: entries}
-}
-
-// ordinals lists the wanted ordinals, sorted.
-func (in PlanInput) ordinals() []int {
-	last := in.Start + min(in.Replicas, MaxOrdinals) - 1
-	if in.Asked > last && in.Asked < in.Start+MaxOrdinals {
-		last = in.Asked
-	}
-	ordinals := make([]int, 0, last-in.Start+2)
-	if in.Asked < in.Start {
-		ordinals = append(ordinals, in.Asked)
-	}
-	for ordinal := in.Start; ordinal <= last; ordinal++ {
-		ordinals = append(ordinals, ordinal)
-	}
-	if in.Asked > last {
-		ordinals = append(ordinals, in.Asked)
-	}
-	return ordinals
-}
-
-// census counts slots by domain while a plan is made. The first allowed
-// domains are those of the policy, sorted; homes elsewhere follow.
-type census struct {
-	domains []string
-	counts  []count
-	allowed []int32
-}
-
-type count struct{ lower, all int32 }
-
-func newCensus(domains []string) *census {
-	c := &census{domains: slices.Compact(slices.Sorted(slices.Values(domains)))}
-	c.counts = make([]count, len(c.domains))
-	for i := range c.domains {
-		c.allowed = append(c.allowed, int32(i))
-	}
-	return c
-}
-
-// index returns the place of a domain, which is made for one not seen before.
-func (c *census) index(domain string) int32 {
-	i, found := slices.BinarySearch(c.domains[:len(c.allowed)], domain)
-	if found {
-		return int32(i)
-	}
-	if i = slices.Index(c.domains[len(c.allowed):], domain); i >= 0 {
-		return int32(len(c.allowed) + i)
-	}
-	c.domains, c.counts = append(c.domains, domain), append(c.counts, count{})
-	return int32(len(c.domains) - 1)
-}
-
-// choose picks the domain for the next ordinal. A volume that reaches several
-// domains narrows the choice to them, even to ones that are not allowed: the
-// volume is there, and a slot that waits for elsewhere would wait for ever.
-func (c *census) choose(home *Home) (int32, Decider) {
-	candidates := c.allowed
-	if home != nil && len(home.Within) > 0 {
-		candidates = c.within(home.Within)
-	}
-	if len(candidates) == 0 {
-		return none, OnlyDomain
-	}
-	best, by := candidates[0], OnlyDomain
-	for _, d := range candidates[1:] {
-		have, other := c.counts[best], c.counts[d]
-		switch lower, all := cmp.Compare(other.lower, have.lower), cmp.Compare(other.all, have.all); {
-		case lower < 0:
-			best, by = d, FewestLower
-		case lower > 0:
-			by = max(by, FewestLower)
-		case all < 0:
-			best, by = d, FewestInAll
-		case all > 0:
-			by = max(by, FewestInAll)
-		default:
-			by = FirstByName
-		}
-	}
-	return best, by
-}
-
-func (c *census) within(domains []string) []int32 {
-	var all, allowed []int32
-	for _, domain := range slices.Sorted(slices.Values(domains)) {
-		i := c.index(domain)
-		all = append(all, i)
-		if int(i) < len(c.allowed) {
-			allowed = append(allowed, i)
-		}
-	}
-	if len(allowed) > 0 {
-		return allowed
-	}
-	return all
+	first := ordinal / size * size
+	return OrdinalRange{First: first, Last: first + size - 1}
 }
