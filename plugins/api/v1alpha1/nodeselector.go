@@ -42,7 +42,7 @@ type NodeLabelRequirement struct {
 	// Key is that of the label.
 	//
 	// +kubebuilder:validation:MaxLength=317
-	// +kubebuilder:validation:Pattern=`^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`
+	// +kubebuilder:validation:XValidation:rule="!format.qualifiedName().validate(self).hasValue()",message="must be the key of a node label, like topology.kubernetes.io/zone"
 	Key string `json:"key"`
 	// Operator is how the label of a node is compared with the values.
 	//

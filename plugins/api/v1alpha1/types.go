@@ -94,7 +94,7 @@ type OrdinalSource struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="size([''.matches(self), ''.matches('^(?:' + self + ')$')]) == 2",message="must be a regular expression in the syntax of RE2, like db-([0-9]+)"
-	// +kubebuilder:validation:XValidation:rule=`self.findAll(r'\\.|\[\^?\]?([^\]\\]|\\.)*\]|\(\?P?<|\(\?|\(').filter(t, t in ['(', '(?<', '(?P<']).size() == 1`,message="must have exactly one group, which is the ordinal, like db-([0-9]+); (?:...) groups without being one"
+	// +kubebuilder:validation:XValidation:rule=`self.findAll(r'\\Q.*?(\\E|$)|\\.|\[\^?\]?(\[:\^?[a-z]+:\]|[^\]\\]|\\.)*\]|\(\?P?<|\(\?|\(').filter(t, t in ['(', '(?<', '(?P<']).size() == 1`,message="must have exactly one group, which is the ordinal, like db-([0-9]+); (?:...) groups without being one"
 	NamePattern string `json:"namePattern,omitempty"`
 }
 

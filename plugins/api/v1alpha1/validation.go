@@ -88,7 +88,8 @@ func (o *OrdinalSource) validate(path *field.Path) field.ErrorList {
 }
 
 // CompileNamePattern makes a regular expression for whole names of a pattern,
-// which must have exactly one group.
+// which must have exactly one group. The rule of the schema, which has no such
+// count, takes a pattern apart into quoted text, escapes, classes and brackets.
 func CompileNamePattern(pattern string) (*regexp.Regexp, error) {
 	// A pattern that only compiles inside the brackets, like "a)(b", is a slip.
 	if _, err := regexp.Compile(pattern); err != nil {
