@@ -127,7 +127,7 @@ func prepare(ctx context.Context, _ *envconf.Config, t *testing.T) (context.Cont
 // explain tells what is in the namespace of a test that failed.
 func explain(ctx context.Context, t *testing.T, c *fixture.Cluster, namespace string) {
 	for _, args := range [][]string{
-		{"get", "statefulsets,deployments,pods,persistentvolumeclaims,horizontalpodautoscalers", "-o", "wide"},
+		{"get", "statefulsets,deployments,pods,persistentvolumeclaims,horizontalpodautoscalers,placementpolicies", "-o", "wide"},
 		{"get", "events", "--sort-by=.lastTimestamp"},
 		{"get", "nodes", "-L", "topology.kubernetes.io/zone,berth.dev/node-group"},
 	} {
