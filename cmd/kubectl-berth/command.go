@@ -4,10 +4,10 @@
 package main
 
 import (
+	"fmt"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
 
@@ -24,17 +24,150 @@ func arguments(argv []string) []string {
 	return argv[1:]
 }
 
+const (
+	rootLong = `See where the ordinals of stateful applications belong, and why.
+
+The answers are those of Berth's scheduler, worked out by the same code from
+what exists now. Nothing is written.`
+
+	planLong = `Print where each wanted ordinal of a set belongs, why, and where its pod and
+its volumes are.
+
+A set is a StatefulSet (sts/NAME), or the pods of an operator that a
+PlacementPolicy selects and finds the ordinal of (pp/NAME).`
+
+	planExample = `  # Where the ordinals of StatefulSet db belong
+  kubectl berth plan sts/db
+
+  # Where they would be with 9 replicas
+  kubectl berth plan sts/db --replicas 9
+
+  # The pods that an operator makes, and PlacementPolicy kafka selects
+  kubectl berth plan pp/kafka -n streaming
+
+  # For programs
+  kubectl berth plan sts/db -o json`
+
+	explainLong = `Say where a pod belongs and why, and, while it has no node, what is in the way.
+
+Each node that the plan leaves is judged by the checks that one look at the API
+allows: taints, node affinity, the rules of the policy, volumes, other pods of
+the set, ports and free resources. What the scheduler said last is quoted.
+
+A pod that a StatefulSet wants and has not made yet is explained too.`
+
+	explainExample = `  # Why is db-4 pending?
+  kubectl berth explain pod/db-4
+
+  # The same
+  kubectl berth explain db-4`
+)
+
+// newCommand returns `kubectl berth`.
 func newCommand(streams genericiooptions.IOStreams) *cobra.Command {
+	o := newOptions()
+	return newCommandFor(streams, o, o.connect)
+}
+
+func newCommandFor(streams genericiooptions.IOStreams, o *options, connect connector) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:           "kubectl-berth",
 		Short:         "See where the ordinals of stateful applications belong, and why",
+		Long:          rootLong,
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl berth"},
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.SetIn(streams.In)
 	cmd.SetOut(streams.Out)
 	cmd.SetErr(streams.ErrOut)
-	genericclioptions.NewConfigFlags(true).AddFlags(cmd.PersistentFlags())
+	o.kubeconfig.AddFlags(cmd.PersistentFlags())
+	complete(cmd, "namespace", completeNamespaces(connect))
+	cmd.AddCommand(newPlanCommand(o, connect), newExplainCommand(o, connect))
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
 	return cmd
+}
+
+func newPlanCommand(o *options, connect connector) *cobra.Command {
+	var replicas int32
+	cmd := &cobra.Command{
+		Use:               "plan (sts/NAME | pp/NAME)",
+		Short:             "Print where the ordinals of a set belong",
+		Long:              planLong,
+		Example:           planExample,
+		ValidArgsFunction: completeTargets(connect, kindSet, kindPolicy),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, err := parseTarget(args, kindSet, kindPolicy)
+			if err != nil {
+				return usage(cmd, err)
+			}
+			var scaleTo *int
+			if cmd.Flags().Changed("replicas") {
+				if replicas < 0 {
+					return usage(cmd, fmt.Errorf("--replicas %d is below 0", replicas))
+				}
+				n := int(replicas)
+				scaleTo = &n
+			}
+			return o.run(cmd, connect, func(c *cluster) (textual, error) {
+				v, err := c.look(cmd.Context())
+				if err != nil {
+					return nil, err
+				}
+				return v.plan(cmd.Context(), about, scaleTo)
+			})
+		},
+	}
+	cmd.Flags().Int32Var(&replicas, "replicas", 0, "Plan as if the StatefulSet were scaled to this many replicas.")
+	o.add(cmd)
+	return cmd
+}
+
+func newExplainCommand(o *options, connect connector) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:               "explain pod/NAME",
+		Short:             "Say where a pod belongs, why, and what is in the way",
+		Long:              explainLong,
+		Example:           explainExample,
+		ValidArgsFunction: completeTargets(connect, kindPod),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, err := parseTarget(args, kindPod)
+			if err != nil {
+				return usage(cmd, err)
+			}
+			return o.run(cmd, connect, func(c *cluster) (textual, error) {
+				v, err := c.look(cmd.Context())
+				if err != nil {
+					return nil, err
+				}
+				return c.explain(cmd.Context(), v, about.name)
+			})
+		},
+	}
+	o.add(cmd)
+	return cmd
+}
+
+// run connects, asks and prints.
+func (o *options) run(cmd *cobra.Command, connect connector, ask func(*cluster) (textual, error)) error {
+	printTo, err := printer(o.output)
+	if err != nil {
+		return usage(cmd, err)
+	}
+	c, err := connect()
+	if err != nil {
+		return err
+	}
+	report, err := ask(c)
+	if err != nil {
+		return advised(err)
+	}
+	return printTo(cmd.OutOrStdout(), report)
+}
+
+// usage says where to read how a command is used.
+func usage(cmd *cobra.Command, err error) error {
+	return fmt.Errorf("%w\nSee '%s --help' for usage", err, cmd.CommandPath())
 }

@@ -1,0 +1,78 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+
+	"github.com/berth-dev/berth/plugins/policies"
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/ptr"
+)
+
+// defaultTimeout bounds a request: a person waits for the answer.
+const defaultTimeout = "30s"
+
+// cluster is what the commands read.
+type cluster struct {
+	kube      kubernetes.Interface
+	policies  policyLister
+	namespace string
+
+	schedulerNamespace string
+	configFile         string
+}
+
+// connector makes the clients, for the namespace that the flags or the
+// kubeconfig name.
+type connector func() (*cluster, error)
+
+// options are the flags that the commands share.
+type options struct {
+	kubeconfig         *genericclioptions.ConfigFlags
+	schedulerNamespace string
+	configFile         string
+	output             string
+}
+
+func newOptions() *options {
+	flags := genericclioptions.NewConfigFlags(true)
+	flags.Timeout = ptr.To(defaultTimeout)
+	flags.CacheDir = nil // nothing is discovered
+	return &options{kubeconfig: flags}
+}
+
+// add gives a command the flags.
+func (o *options) add(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&o.output, "output", "o", formatTable, "How to print: table, yaml or json.")
+	cmd.Flags().StringVar(&o.configFile, "config", "", "The scheduler's KubeSchedulerConfiguration file. Without it, the ConfigMap is read that the Deployment berth-scheduler mounts.")
+	cmd.Flags().StringVar(&o.schedulerNamespace, "scheduler-namespace", "berth-system", "The namespace of the Deployment berth-scheduler.")
+	complete(cmd, "output", cobra.FixedCompletions([]string{formatTable, formatYAML, formatJSON}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// connect makes the clients.
+func (o *options) connect() (*cluster, error) {
+	config, err := o.kubeconfig.ToRESTConfig()
+	if err != nil {
+		return nil, err
+	}
+	namespace, _, err := o.kubeconfig.ToRawKubeConfigLoader().Namespace()
+	if err != nil {
+		return nil, fmt.Errorf("finding the namespace: %w", err)
+	}
+	kube, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	policies, err := policies.NewClient(config)
+	if err != nil {
+		return nil, err
+	}
+	return &cluster{
+		kube: kube, policies: policies, namespace: namespace,
+		schedulerNamespace: o.schedulerNamespace, configFile: o.configFile,
+	}, nil
+}

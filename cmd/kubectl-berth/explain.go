@@ -1,0 +1,124 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/berth-dev/berth/plugins/ordinalplacement"
+	"github.com/berth-dev/berth/plugins/statefulset"
+	v1 "k8s.io/api/core/v1"
+)
+
+// explain says where a pod belongs, and what keeps it from being there.
+func (c *cluster) explain(ctx context.Context, v *view, name string) (*explainReport, error) {
+	report := &explainReport{Namespace: v.namespace, Pod: name}
+	pod := v.pods[name]
+	var slot statefulset.Slot
+	if pod != nil {
+		var fills bool
+		if slot, fills = v.slotOf(pod); !fills {
+			report.Notes = []string{"the pod fills no slot: no StatefulSet owns it, and no PlacementPolicy selects it and finds its ordinal; Berth leaves it to the other plugins of its scheduler"}
+			return report, c.hear(ctx, pod, report)
+		}
+	} else {
+		var err error
+		if slot, err = v.slotNamed(name); err != nil {
+			return nil, err
+		}
+	}
+	if !slot.Set.Selected && v.Set(slot.Set) == nil {
+		report.Notes = []string{fmt.Sprintf("StatefulSet %s, which owns the pod, does not exist: %s has no place, and the pod should be deleted", slot.Set, slot)}
+		return report, c.hear(ctx, pod, report)
+	}
+
+	asks := pod
+	if asks == nil {
+		asks = podOf(v.Set(slot.Set), slot)
+	}
+	s := v.about(ctx, slot.Set, asks)
+	report.Set = &setReport{Kind: kindSet, Namespace: v.namespace, Name: slot.Set.Name}
+	if slot.Set.Selected {
+		report.Set.Kind = kindPolicy
+	}
+	_, answer, err := s.planner.PlanOf(slot, asks)
+	if err != nil {
+		return nil, err
+	}
+	row := s.report(answer.Placement)
+	row.Claims = append(row.Claims, s.otherClaims(row.Claims)...)
+	report.Policy, report.Slot, report.Notes = &s.from, &row, s.notes
+	report.TopologyKey, report.Fallback = s.topologyKey(), answer.Fallback
+	if row.Node != "" {
+		return report, nil
+	}
+	if pod != nil {
+		if gate := s.gate(slot, pod); gate.Closed {
+			report.Gate = gate.String()
+		}
+		if node := pod.Status.NominatedNodeName; node != "" {
+			report.Notes = append(report.Notes, fmt.Sprintf("node %s is nominated: pods of lower priority are leaving it for this one", node))
+		}
+	}
+	if err := c.obstacles(ctx, s, answer, report); err != nil {
+		return nil, err
+	}
+	return report, c.hear(ctx, pod, report)
+}
+
+// slotNamed returns the slot whose pod would have a name.
+func (v *view) slotNamed(name string) (statefulset.Slot, error) {
+	for _, set := range keys(v.sets) {
+		digits, found := strings.CutPrefix(name, set+"-")
+		ordinal, err := strconv.Atoi(digits)
+		if !found || err != nil || strconv.Itoa(ordinal) != digits {
+			continue
+		}
+		slot := slotAt(statefulset.SetKey{Namespace: v.namespace, Name: set}, ordinal)
+		s := &subject{view: v, key: slot.Set, set: v.sets[set]}
+		if slices.Contains(s.wanted(), ordinal) {
+			return slot, nil
+		}
+		return slot, fmt.Errorf("pod %q not found: StatefulSet %s has %d replicas, from ordinal %d; to see it scaled: kubectl berth plan sts/%s --replicas N",
+			name, slot.Set, replicasOf(s.set), s.start(), set)
+	}
+	return statefulset.Slot{}, notFound("pod", v.namespace, name, keys(v.pods))
+}
+
+// obstacles counts what speaks against the nodes that the slot may have by its
+// plan.
+func (c *cluster) obstacles(ctx context.Context, s *subject, answer statefulset.Answer, report *explainReport) error {
+	if s.policy == nil {
+		return nil
+	}
+	if answer.Spread() && answer.Domain == "" {
+		report.Notes = append(report.Notes, fmt.Sprintf(ordinalplacement.ErrReasonNoDomain, answer.Placement, s.topologyKey()))
+		return nil
+	}
+	judge, err := c.judge(ctx, s, answer.Slot)
+	if err != nil {
+		return err
+	}
+	if judge.partial != "" {
+		report.Notes = append(report.Notes, judge.partial)
+	}
+	domains := []string{""}
+	if answer.Spread() {
+		domains = append([]string{answer.Domain}, answer.Fallback...)
+	}
+	for _, domain := range domains {
+		var nodes []*v1.Node
+		for _, name := range keys(s.nodes) {
+			if node := s.nodes[name]; domain == "" || node.Labels[s.topologyKey()] == domain {
+				nodes = append(nodes, node)
+			}
+		}
+		report.Nodes = append(report.Nodes, nodesReport{Domain: domain, Total: len(nodes), Obstacles: judge.all(nodes)})
+	}
+	return nil
+}
