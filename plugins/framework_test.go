@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	goruntime "runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -61,14 +62,24 @@ func (c *cluster) Activate(_ klog.Logger, pods map[string]*v1.Pod) {
 
 func newCluster(t testing.TB, args map[string]string, objects ...runtime.Object) *cluster {
 	t.Helper()
-	c, err := buildCluster(t, args, objects...)
+	c, err := buildCluster(t, noPolicies(), args, objects...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return c
 }
 
-func buildCluster(t testing.TB, args map[string]string, objects ...runtime.Object) (*cluster, error) {
+// newUnread is a cluster whose policies are not read yet.
+func newUnread(t testing.TB, objects ...runtime.Object) *cluster {
+	t.Helper()
+	c, err := buildCluster(t, policies.NewBook(), nil, objects...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func buildCluster(t testing.TB, book *policies.Book, args map[string]string, objects ...runtime.Object) (*cluster, error) {
 	t.Helper()
 	metrics.Register()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -77,8 +88,7 @@ func buildCluster(t testing.TB, args map[string]string, objects ...runtime.Objec
 		_, ctx = ktesting.NewTestContext(t)
 	}
 
-	c := &cluster{activated: make(chan string, 100), book: policies.NewBook()}
-	c.book.MarkReady(nil)
+	c := &cluster{activated: make(chan string, 100), book: book}
 	var nodes []*v1.Node
 	var pods []*v1.Pod
 	var known []runtime.Object
@@ -96,8 +106,9 @@ func buildCluster(t testing.TB, args map[string]string, objects ...runtime.Objec
 	}
 	c.client = fake.NewClientset(known...)
 	factory := informers.NewSharedInformerFactory(c.client, 0)
+	shared := plugins.NewShared(c.book)
 	registry := schedulerruntime.Registry{queuesort.Name: queuesort.New, defaultbinder.Name: defaultbinder.New}
-	if err := registry.Merge(plugins.Registry(plugins.NewShared(c.book))); err != nil {
+	if err := registry.Merge(plugins.Registry(shared)); err != nil {
 		return nil, err
 	}
 	ours := config.PluginSet{Enabled: []config.Plugin{{Name: ordinalgate.Name}, {Name: ordinalplacement.Name}, {Name: volumeaffinity.Name}}}
@@ -124,6 +135,9 @@ func buildCluster(t testing.TB, args map[string]string, objects ...runtime.Objec
 	t.Cleanup(func() { close(stop); factory.Shutdown() })
 	factory.Start(stop)
 	factory.WaitForCacheSync(stop)
+	for !shared.HasSynced() {
+		goruntime.Gosched()
+	}
 	return c, nil
 }
 

@@ -22,7 +22,7 @@ func TestBadArgsAreRefusedByName(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			_, err := buildCluster(t, map[string]string{tt.plugin: tt.args})
+			_, err := buildCluster(t, noPolicies(), map[string]string{tt.plugin: tt.args})
 			if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), tt.plugin) {
 				t.Errorf("got %v\nwant an error that names %s and says %s", err, tt.plugin, tt.want)
 			}

@@ -5,6 +5,7 @@ package plugins_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -60,17 +61,17 @@ func run(t *testing.T, client *fake.Clientset, book *policies.Book) (bindings ch
 	ctx, cancel := context.WithCancel(ctx)
 	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: client.EventsV1()})
 	stop, err := broadcaster.StartEventWatcher(func(obj runtime.Object) {
-		if event := obj.(*eventsv1.Event); event.Reason == "FailedScheduling" {
+		if event := obj.(*eventsv1.Event); event.Reason != "Scheduled" {
 			waits <- event.Regarding.Name + ": " + event.Note
 		}
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	factory := scheduler.NewInformerFactory(client, 0)
+	factory, shared := scheduler.NewInformerFactory(client, 0), plugins.NewShared(book)
 	sched, err := scheduler.New(ctx, client, factory, nil, profile.NewRecorderFactory(broadcaster),
 		scheduler.WithProfiles(decoded.(*config.KubeSchedulerConfiguration).Profiles...),
-		scheduler.WithFrameworkOutOfTreeRegistry(plugins.Registry(plugins.NewShared(book))),
+		scheduler.WithFrameworkOutOfTreeRegistry(plugins.Registry(shared)),
 		scheduler.WithPodInitialBackoffSeconds(0), scheduler.WithPodMaxBackoffSeconds(0))
 	if err != nil {
 		t.Fatal(err)
@@ -80,9 +81,10 @@ func run(t *testing.T, client *fake.Clientset, book *policies.Book) (bindings ch
 	if err := sched.WaitForHandlersSync(ctx); err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan struct{})
-	go func() { defer close(done); sched.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done; stop(); broadcaster.Shutdown(); factory.Shutdown() })
+	var running sync.WaitGroup
+	running.Go(func() { sched.Run(ctx) })
+	running.Go(func() { shared.Run(ctx) })
+	t.Cleanup(func() { cancel(); running.Wait(); stop(); broadcaster.Shutdown(); factory.Shutdown() })
 	return bindings, waits
 }
 

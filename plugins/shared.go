@@ -12,6 +12,7 @@ import (
 	"github.com/berth-dev/berth/plugins/policies"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 )
@@ -63,6 +64,19 @@ func (s *Shared) Checkpoint() (restore func()) {
 	}
 }
 
+// HasSynced tells whether the plugins know everything that was there when the
+// informers began. Until then they place no slot, and say so.
+func (s *Shared) HasSynced() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, known := range s.slots {
+		if !known.source.synced() {
+			return false
+		}
+	}
+	return true
+}
+
 // Run does for a scheduler what needs time, until the context ends: it keeps
 // the book of policies up to date once the API server serves them, wakes pods
 // whose domain is lost by now, and tells people what the plugins found. It
@@ -84,6 +98,10 @@ func (s *Shared) Run(ctx context.Context) {
 		})
 	}
 	background.Go(func() { first.slots.herald.run(ctx) })
+	if !cache.WaitForCacheSync(ctx.Done(), first.slots.source.synced) {
+		return
+	}
+	first.slots.activate(first.slots.planner.PolicyChanged(all)) // who came before that
 	ticker := time.NewTicker(expiryPeriod)
 	defer ticker.Stop()
 	for {

@@ -6,7 +6,9 @@ package plugins
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/berth-dev/berth/plugins/api/v1alpha1"
 	"github.com/berth-dev/berth/plugins/policies"
@@ -45,14 +47,28 @@ func newSlots(ctx context.Context, factory informers.SharedInformerFactory, book
 type source struct {
 	listers
 	*members
-	book *policies.Book
+	book  *policies.Book
+	heard []func() bool // whether each handler has heard of what was there when it began
+	ready atomic.Bool
 
 	mu       sync.RWMutex
 	defaults map[string]*statefulset.Policy // by scheduler name
 }
 
+// synced tells whether the handlers have heard of everything that was there
+// when they began: who is in a set, and which slots were bound before.
+func (s *source) synced() bool {
+	if !s.ready.Load() && !slices.ContainsFunc(s.heard, func(synced func() bool) bool { return !synced() }) {
+		s.ready.Store(true)
+	}
+	return s.ready.Load()
+}
+
 // Policy returns the policy of the set, else the default of the profile.
 func (s *source) Policy(key statefulset.SetKey, schedulerName string) (*statefulset.Policy, error) {
+	if !s.synced() {
+		return nil, errors.New("what runs has not been read yet")
+	}
 	if known, why := s.book.Known(); !known {
 		return nil, errors.New(why)
 	}

@@ -4,8 +4,6 @@
 package plugins
 
 import (
-	"errors"
-
 	"github.com/berth-dev/berth/plugins/policies"
 	"github.com/berth-dev/berth/plugins/statefulset"
 	appsv1 "k8s.io/api/apps/v1"
@@ -22,14 +20,26 @@ import (
 // heartbeats and statuses.
 func (s *slots) watch(factory informers.SharedInformerFactory) error {
 	factory.Storage().V1().StorageClasses().Informer() // read, not watched: a class does not change
-	_, nodes := factory.Core().V1().Nodes().Informer().AddEventHandler(on(s.nodeChanged))
-	_, pods := factory.Core().V1().Pods().Informer().AddEventHandler(on(s.podChanged))
-	_, claims := factory.Core().V1().PersistentVolumeClaims().Informer().AddEventHandler(on(s.claimChanged))
-	_, volumes := factory.Core().V1().PersistentVolumes().Informer().AddEventHandler(on(s.volumeChanged))
-	_, sets := factory.Apps().V1().StatefulSets().Informer().AddEventHandler(on(s.setChanged))
+	core := factory.Core().V1()
+	for informer, handler := range map[cache.SharedIndexInformer]cache.ResourceEventHandler{
+		core.Nodes().Informer():                       on(s.nodeChanged),
+		core.Pods().Informer():                        on(s.podChanged),
+		core.PersistentVolumeClaims().Informer():      on(s.claimChanged),
+		core.PersistentVolumes().Informer():           on(s.volumeChanged),
+		factory.Apps().V1().StatefulSets().Informer(): on(s.setChanged),
+	} {
+		registration, err := informer.AddEventHandler(handler)
+		if err != nil {
+			return err
+		}
+		s.source.heard = append(s.source.heard, registration.HasSynced)
+	}
 	s.source.book.Subscribe(s.policyChanged)
-	return errors.Join(nodes, pods, claims, volumes, sets)
+	return nil
 }
+
+// all is every set.
+func all(statefulset.SetKey) bool { return true }
 
 func (s *slots) nodeChanged(before, after *v1.Node) {
 	s.activate(s.planner.NodeChanged(either(before, after).Name))
@@ -143,18 +153,18 @@ func (l listers) templatesOf(key statefulset.SetKey) []string {
 // in all.
 func (s *source) enroll(namespace string) {
 	s.forget(namespace)
-	pods, _ := s.pods.Pods(namespace).List(labels.Everything())
+	if !s.book.MakesSlots(namespace) {
+		return
+	}
+	pods, _ := s.pods.List(labels.Everything()) // the scheduler's store of pods has no index by namespace
 	for _, pod := range pods {
-		if _, owned := statefulset.SlotOf(pod); owned {
-			continue
-		}
-		if slot, ok := s.book.SlotOf(pod); ok {
+		if slot, ok := s.book.SlotOf(pod); ok && (namespace == "" || pod.Namespace == namespace) {
 			s.members.pod(slot, pod.Name, true)
 		}
 	}
-	claims, _ := s.claims.PersistentVolumeClaims(namespace).List(labels.Everything())
+	claims, _ := s.claims.List(labels.Everything())
 	for _, claim := range claims {
-		if slot, ok := s.book.SlotOfClaim(claim); ok {
+		if slot, ok := s.book.SlotOfClaim(claim); ok && (namespace == "" || claim.Namespace == namespace) {
 			s.members.claim(slot, claim.Name, true)
 		}
 	}

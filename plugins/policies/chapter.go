@@ -119,3 +119,12 @@ func ownedByStatefulSet(pod *corev1.Pod) bool {
 	owner := metav1.GetControllerOfNoCopy(pod)
 	return owner != nil && owner.Kind == "StatefulSet" && strings.HasPrefix(owner.APIVersion, appsv1.GroupName+"/")
 }
+
+// MakesSlots tells whether a policy of the namespace, or any if it is empty,
+// makes slots of pods that no StatefulSet owns.
+func (b *Book) MakesSlots(namespace string) bool {
+	if namespace == "" {
+		return b.sources.Load() > 0
+	}
+	return len(b.chapter(namespace).sources) > 0
+}

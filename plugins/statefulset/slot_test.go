@@ -25,12 +25,12 @@ func TestSlotOf(t *testing.T) {
 	}{
 		"by name": {
 			name: "db-4", owner: metav1.OwnerReference{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "db"}, controller: &yes,
-			want: Slot{Set: SetKey{"prod", "db"}, Ordinal: 4}, wantOK: true,
+			want: Slot{Set: SetKey{Namespace: "prod", Name: "db"}, Ordinal: 4}, wantOK: true,
 		},
 		"label agrees": {
 			name: "db-4", labels: map[string]string{"apps.kubernetes.io/pod-index": "4"},
 			owner: metav1.OwnerReference{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "db"}, controller: &yes,
-			want: Slot{Set: SetKey{"prod", "db"}, Ordinal: 4}, wantOK: true,
+			want: Slot{Set: SetKey{Namespace: "prod", Name: "db"}, Ordinal: 4}, wantOK: true,
 		},
 		"label disagrees": {
 			name: "db-4", labels: map[string]string{"apps.kubernetes.io/pod-index": "5"},
@@ -38,7 +38,7 @@ func TestSlotOf(t *testing.T) {
 		},
 		"set whose name is another's prefix and a number": {
 			name: "db-2-0", owner: metav1.OwnerReference{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "db-2"}, controller: &yes,
-			want: Slot{Set: SetKey{"prod", "db-2"}, Ordinal: 0}, wantOK: true,
+			want: Slot{Set: SetKey{Namespace: "prod", Name: "db-2"}, Ordinal: 0}, wantOK: true,
 		},
 		"pod of db-2 can not be a slot of db": {
 			name: "db-2-0", owner: metav1.OwnerReference{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "db"}, controller: &yes,
@@ -85,7 +85,7 @@ func TestSlotsOfClaim(t *testing.T) {
 		}
 		return sets[key.Name]
 	}
-	slot := func(set string, ordinal int) Slot { return Slot{Set: SetKey{"prod", set}, Ordinal: ordinal} }
+	slot := func(set string, ordinal int) Slot { return Slot{Set: SetKey{Namespace: "prod", Name: set}, Ordinal: ordinal} }
 	tests := map[string][]ClaimSlot{
 		"data-db-3":      {{Template: "data", Slot: slot("db", 3)}},
 		"data-db-2-0":    {{Template: "data", Slot: slot("db-2", 0)}, {Template: "data-db", Slot: slot("2", 0)}},
@@ -136,7 +136,7 @@ func FuzzSlotsOfClaim(f *testing.F) {
 	f.Add("data-db", "2", 0)
 	f.Add("", "", 7)
 	f.Fuzz(func(t *testing.T, template, set string, ordinal int) {
-		slot := Slot{Set: SetKey{"ns", set}, Ordinal: ordinal & math.MaxInt32}
+		slot := Slot{Set: SetKey{Namespace: "ns", Name: set}, Ordinal: ordinal & math.MaxInt32}
 		name := ClaimName(template, slot)
 		found := SlotsOfClaim("ns", name, func(key SetKey) []string {
 			if key.Name == set {

@@ -101,11 +101,11 @@ func (t *topology) replace(name string, node *corev1.Node) {
 	}
 	t.byName[name] = node
 	for key, index := range t.byLabel {
-		add(index, key, node)
+		enter(index, key, node)
 	}
 }
 
-func add(index map[string]map[string]*corev1.Node, key string, node *corev1.Node) {
+func enter(index map[string]map[string]*corev1.Node, key string, node *corev1.Node) {
 	value, has := node.Labels[key]
 	if !has {
 		return
@@ -122,7 +122,7 @@ func (t *topology) labelled(key string) map[string]map[string]*corev1.Node {
 	if !made {
 		index = map[string]map[string]*corev1.Node{}
 		for _, node := range t.byName {
-			add(index, key, node)
+			enter(index, key, node)
 		}
 		t.byLabel[key] = index
 	}
