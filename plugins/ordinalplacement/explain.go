@@ -5,13 +5,32 @@ package ordinalplacement
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
+	v1 "k8s.io/api/core/v1"
 	fwk "k8s.io/kube-scheduler/framework"
 )
+
+// PostFilter makes no room. It says where the slot belongs, why, and what
+// stands in the way there, in the event and the condition of the pod.
+func (pl *OrdinalPlacement) PostFilter(_ context.Context, state fwk.CycleState, _ *v1.Pod, refusals fwk.NodeToStatusReader) (*fwk.PostFilterResult, *fwk.Status) {
+	v, err := read(state)
+	if err != nil {
+		return nil, fwk.NewStatus(fwk.Unschedulable) // PreFilter had nothing to do, or said it itself
+	}
+	nodes, err := pl.handle.SnapshotSharedLister().NodeInfos().List()
+	if err != nil {
+		return nil, fwk.AsStatus(err)
+	}
+	if text := v.explain(nodes, refusals); text != "" {
+		return nil, fwk.NewStatus(fwk.Unschedulable, text)
+	}
+	return nil, fwk.NewStatus(fwk.Unschedulable)
+}
 
 // mostDomains and mostReasons bound an explanation: an event has 1,024
 // characters.

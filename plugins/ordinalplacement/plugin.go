@@ -184,44 +184,6 @@ func (pl *OrdinalPlacement) sibling(slot statefulset.Slot, nodeInfo fwk.NodeInfo
 	})
 }
 
-// PostFilter makes no room. It says where the slot belongs, why, and what
-// stands in the way there, in the event and the condition of the pod.
-func (pl *OrdinalPlacement) PostFilter(_ context.Context, state fwk.CycleState, _ *v1.Pod, refusals fwk.NodeToStatusReader) (*fwk.PostFilterResult, *fwk.Status) {
-	v, err := read(state)
-	if err != nil {
-		return nil, fwk.NewStatus(fwk.Unschedulable) // PreFilter had nothing to do, or said it itself
-	}
-	nodes, err := pl.handle.SnapshotSharedLister().NodeInfos().List()
-	if err != nil {
-		return nil, fwk.AsStatus(err)
-	}
-	if text := v.explain(nodes, refusals); text != "" {
-		return nil, fwk.NewStatus(fwk.Unschedulable, text)
-	}
-	return nil, fwk.NewStatus(fwk.Unschedulable)
-}
-
-// PreScore skips where the nodes that are left are equally good.
-func (pl *OrdinalPlacement) PreScore(_ context.Context, state fwk.CycleState, _ *v1.Pod, _ []fwk.NodeInfo) *fwk.Status {
-	if v, err := read(state); err != nil || !v.scores() {
-		return fwk.NewStatus(fwk.Skip)
-	}
-	return nil
-}
-
-// Score prefers the planned domain, and nodes without siblings.
-func (pl *OrdinalPlacement) Score(_ context.Context, state fwk.CycleState, _ *v1.Pod, nodeInfo fwk.NodeInfo) (int64, *fwk.Status) {
-	v, err := read(state)
-	if err != nil {
-		return 0, fwk.AsStatus(err)
-	}
-	alone := v.placement.Policy.SeparateNodes != statefulset.PreferOwnNode || !pl.sibling(v.placement.Slot, nodeInfo)
-	return v.score(nodeInfo.Node(), alone), nil
-}
-
-// ScoreExtensions is nil: scores need no second look.
-func (pl *OrdinalPlacement) ScoreExtensions() fwk.ScoreExtensions { return nil }
-
 func read(state fwk.CycleState) (*verdict, error) {
 	data, err := state.Read(stateKey)
 	if err != nil {

@@ -70,27 +70,3 @@ func (v *verdict) refuses(node *v1.Node) []string {
 	}
 	return nil
 }
-
-// scores tells whether some of the nodes that are not refused are better than
-// others.
-func (v *verdict) scores() bool {
-	return len(v.domains) > 1 || v.placement.Policy.SeparateNodes == statefulset.PreferOwnNode
-}
-
-// Of the score of a node, its domain is the larger part.
-const domainShare, nodeShare = 80, 20
-
-// score judges a node that is not refused: the planned domain before the next
-// best ones, and a node without siblings before one with some.
-func (v *verdict) score(node *v1.Node, alone bool) int64 {
-	score := int64(0)
-	if n := len(v.domains); n > 0 {
-		if rank := slices.Index(v.domains, node.Labels[v.key]); rank >= 0 {
-			score = int64(domainShare * (n - rank) / n)
-		}
-	}
-	if alone {
-		score += nodeShare
-	}
-	return score
-}
