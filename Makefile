@@ -23,7 +23,7 @@ help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## Build berth-scheduler and berth-autoscaler into bin/
+build: ## Build berth-scheduler, berth-autoscaler and kubectl-berth into bin/
 	@mkdir -p $(BIN)
 	go build -ldflags "$(LDFLAGS)" -o $(BIN)/ ./cmd/...
 

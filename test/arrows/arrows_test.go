@@ -122,8 +122,9 @@ func rules() map[string]rule {
 			}
 			return ""
 		},
-		"of the autoscaler only the simulator knows the plugins": func(from, to pkg) string {
-			if within(from.ImportPath, scaler) && !within(from.ImportPath, scaler+"/simulator") && within(to.ImportPath, plugins) && to.ImportPath != plugins+"/statefulset" {
+		"of the autoscaler only the simulator knows the plugins; the model and the policies are for all": func(from, to pkg) string {
+			if within(from.ImportPath, scaler) && !within(from.ImportPath, scaler+"/simulator") && within(to.ImportPath, plugins) &&
+				!within(to.ImportPath, plugins+"/statefulset", plugins+"/api", plugins+"/policies") {
 				return "knows them too"
 			}
 			return ""
