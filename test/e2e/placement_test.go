@@ -6,6 +6,7 @@ package e2e
 import (
 	"context"
 	"maps"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,16 +61,22 @@ func volumes(table fixture.Table) map[int]string {
 	return names
 }
 
-// awaitZones waits for a set of that size and demands that it is spread in turn
-// and that each ordinal is with its volume.
+// awaitZones waits for a set of that size and demands that it is spread in turn.
 func (s scene) awaitZones(ctx context.Context, t *testing.T, set string, replicas int) fixture.Table {
 	t.Helper()
-	table := s.awaitSet(ctx, t, set, replicas)
-	if diff := cmp.Diff(first(replicas), table.Zones()); diff != "" {
+	return s.awaitPlaces(ctx, t, set, first(replicas))
+}
+
+// awaitPlaces waits until as many ordinals run as zones are named, and demands
+// that each is in its zone, with its volume.
+func (s scene) awaitPlaces(ctx context.Context, t *testing.T, set, zones string) fixture.Table {
+	t.Helper()
+	table := s.awaitSet(ctx, t, set, len(strings.Fields(zones)))
+	if diff := cmp.Diff(zones, table.Zones()); diff != "" {
 		t.Errorf("zones of %s (-want +got):\n%s", set, diff)
 	}
 	for _, row := range table {
-		if row.Node != "" && row.Zone != row.VolumeZone {
+		if row.Node != "" && row.Volume != "" && row.Zone != row.VolumeZone {
 			t.Errorf("ordinal %d of %s runs in %s, its volume is in %s", row.Ordinal, set, row.Zone, row.VolumeZone)
 		}
 	}
