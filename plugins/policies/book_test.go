@@ -247,6 +247,12 @@ func TestChanges(t *testing.T) {
 		t.Error("the verdict is about a former state of the object")
 	}
 
+	book.Set(forSet("p", "db", 2))
+	want("made again, younger", db)
+	edited := forSet("p", "db", 2)
+	edited.Spec.SeparateNodes = v1alpha1.SeparateRequired
+	book.Set(edited)
+	want("edited", db)
 	book.Set(forSet("p", "queue", 1))
 	want("aimed elsewhere", db, Change{Namespace: "prod", Set: "queue"})
 	book.Set(forLabels("p", 1, map[string]string{"app": "db"}))
@@ -478,6 +484,17 @@ func TestJudged(t *testing.T) {
 	book.Set(one)
 	if _, changed := book.Verdicts(nil)[0].Judged(later); changed {
 		t.Error("the same verdict is news")
+	}
+	for lost, lose := range map[string]func(*v1alpha1.PlacementPolicyStatus){
+		"the generation":  func(s *v1alpha1.PlacementPolicyStatus) { s.ObservedGeneration = 0 },
+		"one condition":   func(s *v1alpha1.PlacementPolicyStatus) { s.Conditions = s.Conditions[1:] },
+		"other condition": func(s *v1alpha1.PlacementPolicyStatus) { s.Conditions = s.Conditions[:1] },
+	} {
+		without := one.DeepCopy()
+		lose(&without.Status)
+		if _, changed := bookOf(without).Verdicts(nil)[0].Judged(later); !changed {
+			t.Errorf("no news although the status lacks %s", lost)
+		}
 	}
 	edited := invalid(one.DeepCopy())
 	edited.Generation = 2

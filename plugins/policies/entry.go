@@ -24,7 +24,8 @@ type entry struct {
 	// policy is nil when the object is invalid, for the reasons in errs.
 	policy *statefulset.Policy
 	errs   field.ErrorList
-	// target is the name of the StatefulSet; else selector selects.
+	// target is the name of the StatefulSet; else selector selects. An invalid
+	// policy has neither.
 	target   string
 	selector labels.Selector
 	ordinal  *ordinalSource
@@ -82,8 +83,7 @@ func (e *entry) aim(spec *v1alpha1.PlacementPolicySpec, path *field.Path) *field
 // refreshed is the entry for another state of its object. With the same spec
 // and age it gives the same answers, by the same pointers.
 func (e *entry) refreshed(object *v1alpha1.PlacementPolicy) (next *entry, changed bool) {
-	if e == nil || e.object.UID != object.UID || !e.object.CreationTimestamp.Equal(&object.CreationTimestamp) ||
-		!equality.Semantic.DeepEqual(e.object.Spec, object.Spec) {
+	if e == nil || !e.object.CreationTimestamp.Equal(&object.CreationTimestamp) || !equality.Semantic.DeepEqual(e.object.Spec, object.Spec) {
 		return newEntry(object), true
 	}
 	same := *e
@@ -93,14 +93,10 @@ func (e *entry) refreshed(object *v1alpha1.PlacementPolicy) (next *entry, change
 
 // governs tells whether the policy is for a set, others aside.
 func (e *entry) governs(set *appsv1.StatefulSet) bool {
-	switch {
-	case e.policy == nil:
-		return false
-	case e.selector != nil:
+	if e.selector != nil {
 		return e.selector.Matches(labels.Set(set.Spec.Template.Labels))
-	default:
-		return e.target == set.Name
 	}
+	return e.target == set.Name
 }
 
 // slot is what an object with these labels and this name fills.

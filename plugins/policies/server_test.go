@@ -26,7 +26,9 @@ import (
 type server struct {
 	mu        sync.Mutex
 	installed bool
-	refusal   int // status of every answer, if not 0
+	others    bool // the group is served, with other kinds
+	refusal   int  // status of every answer, if not 0
+	unlisted  int  // status of every list and watch, if not 0
 	policies  []*v1alpha1.PlacementPolicy
 	version   int
 	watchers  []*io.PipeWriter
@@ -51,6 +53,24 @@ func (s *server) add(policy *v1alpha1.PlacementPolicy) {
 		s.stamp(policy)
 		s.policies = append(s.policies, policy)
 		s.send(watch.Added, policy)
+	})
+}
+
+// put replaces the only policy.
+func (s *server) put(policy *v1alpha1.PlacementPolicy) {
+	s.change(func() {
+		s.stamp(policy)
+		s.policies = []*v1alpha1.PlacementPolicy{policy}
+		s.send(watch.Modified, policy)
+	})
+}
+
+// drop deletes the only policy.
+func (s *server) drop() {
+	s.change(func() {
+		s.stamp(s.policies[0])
+		s.send(watch.Deleted, s.policies[0])
+		s.policies = nil
 	})
 }
 
@@ -94,8 +114,10 @@ func (s *server) RoundTrip(req *http.Request) (*http.Response, error) {
 	switch {
 	case s.refusal != 0:
 		return failure(req, s.refusal), nil
-	case !s.installed:
+	case !s.installed && (list || !s.others):
 		return failure(req, http.StatusNotFound), nil
+	case list && s.unlisted != 0:
+		return failure(req, s.unlisted), nil
 	case req.Method == http.MethodPut:
 		return s.write(req)
 	case list && req.URL.Query().Get("watch") == "true":
@@ -103,12 +125,20 @@ func (s *server) RoundTrip(req *http.Request) (*http.Response, error) {
 	case list:
 		return s.list(req), nil
 	default:
-		return answer(req, http.StatusOK, metav1.APIResourceList{
-			TypeMeta:     metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"},
-			GroupVersion: v1alpha1.SchemeGroupVersion.String(),
-			APIResources: []metav1.APIResource{{Name: v1alpha1.Resource, Namespaced: true, Kind: v1alpha1.Kind}},
-		}), nil
+		return answer(req, http.StatusOK, s.discovery()), nil
 	}
+}
+
+func (s *server) discovery() metav1.APIResourceList {
+	kinds := metav1.APIResourceList{
+		TypeMeta:     metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"},
+		GroupVersion: v1alpha1.SchemeGroupVersion.String(),
+		APIResources: []metav1.APIResource{{Name: "placementreports", Kind: "PlacementReport"}},
+	}
+	if s.installed {
+		kinds.APIResources = append(kinds.APIResources, metav1.APIResource{Name: v1alpha1.Resource, Namespaced: true, Kind: v1alpha1.Kind})
+	}
+	return kinds
 }
 
 // list answers with one policy per page where pages are counted.

@@ -13,10 +13,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/klog/v2"
 	"k8s.io/klog/v2/ktesting"
-
-	"github.com/berth-dev/berth/plugins/api/v1alpha1"
 )
 
 // watched runs a watch of a server in virtual time. The test moves the time by
@@ -69,23 +69,37 @@ func wantKnown(t *testing.T, book *Book, want bool, why string) {
 
 func TestWatch(t *testing.T) {
 	s := &server{installed: true}
-	s.add(forSet("db", "db", 1))
 	watched(t, s, func(t *testing.T, book *Book, after func(time.Duration), _ func() string) {
 		wantKnown(t, book, true, "")
-		wantPolicy(t, book, "db", "db")
-		s.add(forSet("queue", "queue", 2))
+		wantPolicy(t, book, "db", "")
+		added := forSet("db", "db", 1)
+		added.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}
+		s.add(added)
 		after(0)
-		wantPolicy(t, book, "queue", "queue")
+		wantPolicy(t, book, "db", "db")
+		if fields := book.Verdicts(nil)[0].object.ManagedFields; len(fields) > 0 {
+			t.Errorf("keeps %v", fields)
+		}
+		s.put(forSet("db", "queue", 1))
+		after(0)
+		wantPolicy(t, book, "db", "")
+		wantPolicy(t, book, "queue", "db")
+		s.drop()
+		after(0)
+		wantPolicy(t, book, "queue", "")
 	})
 }
 
 func TestWatchBeforeTheKindIsInstalled(t *testing.T) {
-	s := &server{}
+	s := &server{others: true}
 	watched(t, s, func(t *testing.T, book *Book, after func(time.Duration), logged func() string) {
 		wantKnown(t, book, true, "")
 		after(time.Minute)
 		if n := strings.Count(logged(), "not served"); n != 1 {
 			t.Errorf("said %d times that the kind is not served, want once:\n%s", n, logged())
+		}
+		if n := s.asked(t, "GET /apis/berth.dev/v1alpha1/placementpolicies"); n > 0 {
+			t.Errorf("asked %d times for a kind that the group does not have", n)
 		}
 		s.add(forSet("db", "db", 1))
 		s.change(func() { s.installed = true })
@@ -116,35 +130,34 @@ func TestWatchWithoutRights(t *testing.T) {
 		after(time.Minute)
 		wantKnown(t, book, true, "")
 		wantPolicy(t, book, "db", "db")
-	})
-}
-
-func TestWatchMayListNothing(t *testing.T) {
-	s := &server{installed: true}
-	forbidden := &listless{server: s}
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		config := s.config()
-		config.Transport = forbidden
-		book, done := NewBook(), make(chan error)
-		go func() { done <- Watch(ctx, config, book) }()
-		synctest.Wait()
-		wantKnown(t, book, false, "Forbidden")
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
+		if !strings.Contains(logged(), "Failed to watch") {
+			t.Errorf("does not complain:\n%s", logged())
 		}
 	})
 }
 
-// listless shows the kind, and refuses to list it.
-type listless struct{ *server }
+func TestWatchMayNotList(t *testing.T) {
+	s := &server{installed: true, unlisted: http.StatusForbidden}
+	watched(t, s, func(t *testing.T, book *Book, _ func(time.Duration), _ func() string) {
+		wantKnown(t, book, false, "Forbidden")
+	})
+}
 
-func (l *listless) RoundTrip(req *http.Request) (*http.Response, error) {
-	if strings.HasSuffix(req.URL.Path, v1alpha1.Resource) {
-		return failure(req, http.StatusForbidden), nil
-	}
-	return l.server.RoundTrip(req)
+// While a kind is removed or installed, the server may show it and yet not
+// know it.
+func TestWatchOfAKindServedByHalves(t *testing.T) {
+	s := &server{installed: true, unlisted: http.StatusNotFound}
+	watched(t, s, func(t *testing.T, book *Book, after func(time.Duration), _ func() string) {
+		wantKnown(t, book, true, "")
+		after(time.Minute)
+		if n := s.asked(t, "GET /apis/berth.dev/v1alpha1/placementpolicies"); n > 50 {
+			t.Errorf("asked %d times in a minute", n)
+		}
+		s.change(func() { s.unlisted = 0 })
+		s.add(forSet("db", "db", 1))
+		after(lookPeriod + time.Second)
+		wantPolicy(t, book, "db", "db")
+	})
 }
 
 func TestWatchWhileTheKindIsRemoved(t *testing.T) {
@@ -221,7 +234,9 @@ func TestList(t *testing.T) {
 
 func TestUpdateStatus(t *testing.T) {
 	s := &server{installed: true}
-	client, err := NewClient(s.config())
+	config := s.config()
+	config.ContentType = runtime.ContentTypeProtobuf // as the client of built-in kinds has it
+	client, err := NewClient(config)
 	if err != nil {
 		t.Fatal(err)
 	}
