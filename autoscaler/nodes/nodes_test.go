@@ -136,9 +136,21 @@ func TestDecide(t *testing.T) {
 				podOf("expendable", "1").Priority(-11).Obj(),
 				podOf("bound", "1").Node("elsewhere").Obj(),
 				podOf("leaving", "1").Terminating().Obj(),
-				podOf("held", "1").Condition(v1.PodScheduled, v1.ConditionFalse, v1.PodReasonSchedulingGated).Obj(),
 			}},
 			want: Decision{},
+		},
+		"pods that wait for their turn will come, in the order of their ordinals": {
+			in: Input{Groups: []Group{withTarget(a, 1)}, Nodes: []Node{nodeIn(a, "a1", full)}, Pending: []*v1.Pod{
+				podOf("db-10", "3").Condition(v1.PodScheduled, v1.ConditionFalse, v1.PodReasonSchedulingGated).Obj(),
+				podOf("db-9", "3").Condition(v1.PodScheduled, v1.ConditionFalse, v1.PodReasonSchedulingGated).Obj(),
+				podOf("db-11", "3").Obj(), // just made: nobody has said anything of it yet
+				podOf("db-8", "3").Condition(v1.PodScheduled, v1.ConditionFalse, v1.PodReasonUnschedulable).Obj(),
+				podOf("db-12", "3").SchedulingGates([]string{"x"}).Condition(v1.PodScheduled, v1.ConditionFalse, v1.PodReasonSchedulingGated).Obj(),
+			}},
+			want: Decision{Adds: []Add{{
+				Group: "zone-a", Count: 4, Target: 5, Pods: []types.NamespacedName{name("db-8"), name("db-9"), name("db-10"), name("db-11")},
+				Reason: "4 pods that fit on no other node, first prod/db-8",
+			}}},
 		},
 		"a pod that preempts waits for its victims": {
 			in:   Input{Groups: []Group{withTarget(a, 1)}, Nodes: []Node{nodeIn(a, "a1", full)}, Pending: []*v1.Pod{podOf("web", "1").NominatedNodeName("a1").Obj()}},

@@ -56,23 +56,17 @@ func (p *planner) candidates() []candidate {
 	return found
 }
 
-// Waits tells whether a new node could help the pod: it has no node, is
-// neither held by a scheduling gate nor finished nor leaving, and is not
-// expendable.
+// Waits tells whether a new node could help the pod, now or by the time that
+// it is ready: the pod has no node, is neither held by a scheduling gate of its
+// spec nor finished nor leaving, and is not expendable. A pod that a plugin of
+// the scheduler keeps out of the queue, OrdinalGate say, counts: it will come,
+// and one by one the nodes for a set would take one node boot per ordinal.
 func Waits(pod *v1.Pod, expendable int32) bool {
 	return pod.Spec.NodeName == "" &&
 		pod.DeletionTimestamp == nil &&
 		len(pod.Spec.SchedulingGates) == 0 &&
 		pod.Status.Phase != v1.PodSucceeded && pod.Status.Phase != v1.PodFailed &&
-		!gated(pod) &&
 		priority(pod) >= expendable
-}
-
-// gated tells that a PreEnqueue plugin, an OrdinalGate perhaps, holds the pod back.
-func gated(pod *v1.Pod) bool {
-	return slices.ContainsFunc(pod.Status.Conditions, func(c v1.PodCondition) bool {
-		return c.Type == v1.PodScheduled && c.Status == v1.ConditionFalse && c.Reason == v1.PodReasonSchedulingGated
-	})
 }
 
 func priority(pod *v1.Pod) int32 {

@@ -208,6 +208,10 @@ func TestWake(t *testing.T) {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: "p"}}
 	unschedulable := pod.DeepCopy()
 	unschedulable.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable}}
+	gated := pod.DeepCopy()
+	gated.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonSchedulingGated}}
+	someoneElses := gated.DeepCopy()
+	someoneElses.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "quota"}}
 	again := unschedulable.DeepCopy()
 	again.Labels = map[string]string{"seen": "twice"}
 	bound := unschedulable.DeepCopy()
@@ -227,6 +231,9 @@ func TestWake(t *testing.T) {
 	}{
 		"a pod finds no node":         {pod, unschedulable, true},
 		"and still finds none":        {unschedulable, again, false},
+		"a pod waits for its turn":    {pod, gated, true},
+		"a pod waits for its gate":    {pod, someoneElses, false},
+		"a gate is opened":            {someoneElses, gated, true},
 		"a pod is bound":              {unschedulable, bound, false},
 		"a node is ready":             {node, ready, true},
 		"a node says the same":        {ready, ready, false},

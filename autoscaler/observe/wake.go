@@ -12,15 +12,16 @@ import (
 )
 
 // Wake calls wake after each change that a node, guard or vertical decision
-// should not wait a whole period for: a pod that found no node, a node that came,
-// went or changed its readiness, an HPA that was made, edited or deleted.
+// should not wait a whole period for: a pod that found no node or has to wait for
+// its turn, a node that came, went or changed its readiness, an HPA that was made,
+// edited or deleted.
 // Wake must not block.
 func Wake(factory informers.SharedInformerFactory, wake func()) error {
 	pods := cache.ResourceEventHandlerFuncs{
 		UpdateFunc: func(old, new any) {
 			was, ok := old.(*corev1.Pod)
 			is, ok2 := new.(*corev1.Pod)
-			if ok && ok2 && unschedulable(is) && !unschedulable(was) {
+			if ok && ok2 && waits(is) && !waits(was) {
 				wake()
 			}
 		},
@@ -58,13 +59,15 @@ func Wake(factory informers.SharedInformerFactory, wake func()) error {
 	return err
 }
 
-func unschedulable(pod *corev1.Pod) bool {
-	if pod.Spec.NodeName != "" {
+// waits tells that the scheduler found no node for the pod, or has not looked
+// for one because the pod is to come after others.
+func waits(pod *corev1.Pod) bool {
+	if pod.Spec.NodeName != "" || len(pod.Spec.SchedulingGates) > 0 {
 		return false
 	}
 	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodScheduled {
-			return c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable
+			return c.Status == corev1.ConditionFalse && (c.Reason == corev1.PodReasonUnschedulable || c.Reason == corev1.PodReasonSchedulingGated)
 		}
 	}
 	return false
