@@ -11,7 +11,8 @@
 //     rules of autoscaling/v2 count evaluations; other changes re-run the guard
 //     and the node decision only;
 //   - scale writes leave before the simulation begins, and the simulation has a deadline;
-//   - nothing is decided on VPAs' account, and no HPA acts, before the VPAs are known.
+//   - nothing is decided on VPAs' account, and no HPA acts, before the VPAs are known;
+//   - no node is added or removed before the PlacementPolicies are known.
 package autoscaler
 
 import (
@@ -28,6 +29,7 @@ import (
 	"github.com/berth-dev/berth/autoscaler/metrics"
 	"github.com/berth-dev/berth/autoscaler/observe"
 	"github.com/berth-dev/berth/autoscaler/vertical"
+	"github.com/berth-dev/berth/plugins/policies"
 )
 
 // settle is the time between two ticks that events ask for: pods that find
@@ -45,6 +47,8 @@ type Parts struct {
 	Metrics   MetricsReader
 	Writer    *actuate.Writer
 	Telemetry *actuate.Telemetry
+	// Policies is the book that the simulation's plugins read, too.
+	Policies *policies.Book
 	// Nodes is nil where nodes are left alone.
 	Nodes *NodeParts
 }
@@ -56,6 +60,7 @@ type Conductor struct {
 	metrics   MetricsReader
 	writer    *actuate.Writer
 	telemetry *actuate.Telemetry
+	policies  *policies.Book
 	nodes     *NodeParts
 
 	wake    chan struct{}
@@ -70,6 +75,8 @@ type history struct {
 	horizontal map[types.UID]horizontal.History
 	vertical   vertical.History
 	nodes      nodeHistory
+	// unread is what was said last of why the policies are not known.
+	unread string
 }
 
 // New returns a conductor. Beat is called after every tick that decided, so
@@ -81,6 +88,7 @@ func New(c *config.Autoscaler, parts Parts, beat func()) *Conductor {
 		metrics:   parts.Metrics,
 		writer:    parts.Writer,
 		telemetry: parts.Telemetry,
+		policies:  parts.Policies,
 		nodes:     parts.Nodes,
 		wake:      make(chan struct{}, 1),
 		beat:      beat,
@@ -156,8 +164,14 @@ func (c *Conductor) tick(ctx context.Context, whole bool) (decided bool) {
 	}
 	c.writeVPAs(ctx, vpas, refusals.Verdicts, recommendations)
 
-	// 4 decide and write nodes, with the pods that 3 is about to bring
-	if c.nodes != nil {
+	// 4 say on each policy what became of it
+	known = c.policiesKnown(ctx)
+	if known {
+		c.judgePolicies(ctx)
+	}
+
+	// 5 decide and write nodes, with the pods that 3 is about to bring
+	if c.nodes != nil && known {
 		c.decideNodes(ctx, scales)
 	}
 	return true

@@ -39,6 +39,8 @@ import (
 	"github.com/berth-dev/berth/autoscaler/metrics"
 	"github.com/berth-dev/berth/autoscaler/observe"
 	"github.com/berth-dev/berth/autoscaler/simulator"
+	"github.com/berth-dev/berth/plugins/api/v1alpha1"
+	"github.com/berth-dev/berth/plugins/policies"
 )
 
 // stage is a cluster in memory with the Deployment web, its HPA, and a conductor at work.
@@ -46,9 +48,12 @@ type stage struct {
 	t      *testing.T
 	kube   *fake.Clientset
 	vpa    *vpafake.Clientset
+	book   *policies.Book
+	server *policyServer
 	events *record.FakeRecorder
 
 	conductor *Conductor
+	figures   componentmetrics.KubeRegistry
 	began     time.Time
 
 	mu       sync.Mutex
@@ -62,11 +67,29 @@ type stage struct {
 	scaled   []string
 }
 
+// scene is what there is on a stage besides web when the play begins.
+type scene struct {
+	hpas     []*autoscalingv2.HorizontalPodAutoscaler
+	vpas     []runtime.Object
+	objects  []runtime.Object
+	policies []*v1alpha1.PlacementPolicy
+	unread   bool   // nobody has read the policies
+	config   string // more lines of it
+}
+
 // perform runs play in virtual time, once the conductor's caches are filled.
 func perform(t *testing.T, hpas []*autoscalingv2.HorizontalPodAutoscaler, vpas []runtime.Object, play func(*stage)) {
+	scene{hpas: hpas, vpas: vpas}.perform(t, play)
+}
+
+func (sc scene) perform(t *testing.T, play func(*stage)) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		s := &stage{t: t, began: time.Now(), replicas: 3, usage: 500, events: record.NewFakeRecorder(1000)}
+		s := &stage{t: t, began: time.Now(), replicas: 3, usage: 500, book: policies.NewBook(), figures: componentmetrics.NewKubeRegistry(), events: record.NewFakeRecorder(1000)}
+		s.server = newPolicyServer(s.book, sc.policies)
+		if !sc.unread {
+			s.book.MarkReady(nil)
+		}
 		template := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}, Spec: webPod(0).Spec}
 		template.Spec.NodeName = ""
 		objects := []runtime.Object{
@@ -83,13 +106,13 @@ func perform(t *testing.T, hpas []*autoscalingv2.HorizontalPodAutoscaler, vpas [
 		for i := range s.replicas {
 			objects = append(objects, webPod(i))
 		}
-		for _, hpa := range hpas {
+		for _, hpa := range sc.hpas {
 			objects = append(objects, hpa)
 		}
-		s.kube = fake.NewClientset(objects...)
-		s.vpa = vpafake.NewSimpleClientset(vpas...)
+		s.kube = fake.NewClientset(append(objects, sc.objects...)...)
+		s.vpa = vpafake.NewSimpleClientset(sc.vpas...)
 
-		c, err := config.Parse([]byte("apiVersion: config.berth.dev/v1alpha1\nkind: AutoscalerConfiguration\n"))
+		c, err := config.Parse([]byte("apiVersion: config.berth.dev/v1alpha1\nkind: AutoscalerConfiguration\n" + sc.config))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -131,9 +154,11 @@ func perform(t *testing.T, hpas []*autoscalingv2.HorizontalPodAutoscaler, vpas [
 			Nodes:     nodeParts,
 			Reader:    reader,
 			Metrics:   metrics.NewReader(s, c.MetricsTimeout.Duration),
-			Writer:    actuate.New(s.kube.AutoscalingV2(), s.vpa.AutoscalingV1(), s.scales(), s.events),
-			Telemetry: actuate.NewTelemetry(componentmetrics.NewKubeRegistry().MustRegister),
+			Writer:    actuate.New(s.kube.AutoscalingV2(), s.vpa.AutoscalingV1(), s.server, s.scales(), s.events),
+			Telemetry: actuate.NewTelemetry(s.figures.MustRegister),
+			Policies:  s.book,
 		}, func() {})
+		s.book.Subscribe(func(policies.Change) { s.conductor.Wake() })
 		factory.Start(ctx.Done())
 		factory.WaitForCacheSync(ctx.Done())
 		go watched.Run(ctx)

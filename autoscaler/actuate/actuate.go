@@ -23,6 +23,8 @@ import (
 	"k8s.io/client-go/scale"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/retry"
+
+	"github.com/berth-dev/berth/plugins/api/v1alpha1"
 )
 
 // Event is what a decision tells the people who look at an object.
@@ -32,17 +34,24 @@ type Event struct {
 	Reason, Message string
 }
 
+// PolicyStatuses writes the statuses of PlacementPolicies.
+type PolicyStatuses interface {
+	// UpdateStatus fails with a conflict where the policy was changed meanwhile.
+	UpdateStatus(ctx context.Context, policy *v1alpha1.PlacementPolicy) error
+}
+
 // Writer writes to the API server.
 type Writer struct {
-	hpas   autoscalingclient.HorizontalPodAutoscalersGetter
-	vpas   vpaclient.VerticalPodAutoscalersGetter
-	scales scale.ScalesGetter
-	events record.EventRecorder
+	hpas     autoscalingclient.HorizontalPodAutoscalersGetter
+	vpas     vpaclient.VerticalPodAutoscalersGetter
+	policies PolicyStatuses
+	scales   scale.ScalesGetter
+	events   record.EventRecorder
 }
 
 // New returns a writer.
-func New(hpas autoscalingclient.HorizontalPodAutoscalersGetter, vpas vpaclient.VerticalPodAutoscalersGetter, scales scale.ScalesGetter, events record.EventRecorder) *Writer {
-	return &Writer{hpas: hpas, vpas: vpas, scales: scales, events: events}
+func New(hpas autoscalingclient.HorizontalPodAutoscalersGetter, vpas vpaclient.VerticalPodAutoscalersGetter, policies PolicyStatuses, scales scale.ScalesGetter, events record.EventRecorder) *Writer {
+	return &Writer{hpas: hpas, vpas: vpas, policies: policies, scales: scales, events: events}
 }
 
 // Scale sets the replicas of a target from one number to another. It fails
@@ -83,6 +92,11 @@ func (w *Writer) VPAStatus(ctx context.Context, vpa *vpav1.VerticalPodAutoscaler
 	updated.Status = status
 	_, err := w.vpas.VerticalPodAutoscalers(vpa.Namespace).UpdateStatus(ctx, updated, metav1.UpdateOptions{})
 	return err
+}
+
+// PolicyStatus writes the status that a policy was given.
+func (w *Writer) PolicyStatus(ctx context.Context, judged *v1alpha1.PlacementPolicy) error {
+	return w.policies.UpdateStatus(ctx, judged)
 }
 
 // Event tells of a decision on an object.

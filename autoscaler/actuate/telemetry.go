@@ -20,6 +20,7 @@ type Telemetry struct {
 	refusals        *metrics.Gauge
 	nodeChanges     *metrics.CounterVec
 	unhelpedPods    *metrics.Gauge
+	policies        *metrics.GaugeVec
 }
 
 // NewTelemetry makes the metrics of the loop and registers them, all in one call.
@@ -51,8 +52,12 @@ func NewTelemetry(register func(...metrics.Registerable)) *Telemetry {
 			Subsystem: subsystem, Name: "unhelped_pods", StabilityLevel: metrics.ALPHA,
 			Help: "Pods that no present node and no node group can take.",
 		}),
+		policies: metrics.NewGaugeVec(&metrics.GaugeOpts{
+			Subsystem: subsystem, Name: "placement_policies", StabilityLevel: metrics.ALPHA,
+			Help: "PlacementPolicies, each in one state: accepted, invalid, or conflicted where an older one places a set that it is for.",
+		}, []string{"state"}),
 	}
-	register(t.tickDuration, t.metricsDuration, t.rescales, t.refusals, t.nodeChanges, t.unhelpedPods)
+	register(t.tickDuration, t.metricsDuration, t.rescales, t.refusals, t.nodeChanges, t.unhelpedPods, t.policies)
 	return t
 }
 
@@ -74,6 +79,13 @@ func (t *Telemetry) Refused(n int) { t.refusals.Set(float64(n)) }
 
 // Unhelped sets the number of pods that no node group can help.
 func (t *Telemetry) Unhelped(n int) { t.unhelpedPods.Set(float64(n)) }
+
+// Policies sets the number of PlacementPolicies by what became of them.
+func (t *Telemetry) Policies(accepted, invalid, conflicted int) {
+	t.policies.WithLabelValues("accepted").Set(float64(accepted))
+	t.policies.WithLabelValues("invalid").Set(float64(invalid))
+	t.policies.WithLabelValues("conflicted").Set(float64(conflicted))
+}
 
 // NodesAdded counts nodes asked for.
 func (t *Telemetry) NodesAdded(group string, n int, err error) {

@@ -5,6 +5,8 @@ package simulator
 
 import (
 	"fmt"
+	"os"
+	goruntime "runtime"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -20,33 +22,46 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/berth-dev/berth/plugins"
+	"github.com/berth-dev/berth/plugins/api/v1alpha1"
+	"github.com/berth-dev/berth/plugins/policies"
 )
 
-const berthProfile = `
-apiVersion: kubescheduler.config.k8s.io/v1
-kind: KubeSchedulerConfiguration
-leaderElection: {leaderElect: false}
-profiles:
-- schedulerName: berth-scheduler
-  plugins:
-    multiPoint:
-      enabled:
-      - name: OrdinalPlacement
-      - name: VolumeAffinity
-`
-
-// simulate returns a simulator of Berth's scheduler and the overlay that it
-// reads, over a server that has the objects.
-func simulate(t testing.TB, objects ...runtime.Object) (*Simulator, *Overlay) {
+// berthProfile is the shipped configuration: what is simulated is what runs.
+func berthProfile(t testing.TB) string {
 	t.Helper()
-	configuration, err := ParseConfiguration([]byte(berthProfile))
+	data, err := os.ReadFile("../../manifests/scheduler/config.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	factory := informers.NewSharedInformerFactory(fake.NewClientset(objects...), 0)
-	overlay, shared := NewOverlay(factory), plugins.NewShared()
+	return string(data)
+}
+
+// simulate returns a simulator of Berth's scheduler and the overlay that it
+// reads, over a server that has the objects, policies among them.
+func simulate(t testing.TB, objects ...runtime.Object) (*Simulator, *Overlay) {
+	t.Helper()
+	configuration, err := ParseConfiguration([]byte(berthProfile(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	book := policies.NewBook()
+	book.MarkReady(nil)
+	var served []runtime.Object
+	for _, object := range objects {
+		if policy, ok := object.(*v1alpha1.PlacementPolicy); ok {
+			book.Set(policy)
+			continue
+		}
+		served = append(served, object)
+	}
+	factory := informers.NewSharedInformerFactory(fake.NewClientset(served...), 0)
+	overlay, shared := NewOverlay(factory), plugins.NewShared(book)
 	s, err := New(t.Context(), Options{
 		Overlay: overlay, Configuration: configuration, Registry: plugins.Registry(shared), Checkpoint: shared.Checkpoint,
+		Slot: func(pod *v1.Pod) bool {
+			_, ok := book.SlotOf(pod)
+			return ok
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -54,6 +69,9 @@ func simulate(t testing.TB, objects ...runtime.Object) (*Simulator, *Overlay) {
 	factory.StartWithContext(t.Context())
 	if err := factory.WaitForCacheSyncWithContext(t.Context()).AsError(); err != nil {
 		t.Fatal(err)
+	}
+	for !shared.HasSynced() {
+		goruntime.Gosched()
 	}
 	return s, overlay
 }

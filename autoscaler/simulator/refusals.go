@@ -21,22 +21,24 @@ import (
 // Pods are equal when they have one controller and differ in nothing that a
 // plugin may look at. A refusal holds while pods are only added, because
 // added pods only take room; therefore pods are left out that another pod may
-// make fit: those with affinities or spread constraints, and slots of sets.
+// make fit: those with affinities or spread constraints, and slots, each of
+// which has a place of its own.
 type refusals struct {
 	known map[refusal][]string
 	// classes is shared by all forks: what a pod is does not change.
 	classes map[*v1.Pod]string
+	slot    func(*v1.Pod) bool
 }
 
 type refusal struct{ class, among string }
 
-func newRefusals() refusals {
-	return refusals{known: map[refusal][]string{}, classes: map[*v1.Pod]string{}}
+func newRefusals(slot func(*v1.Pod) bool) refusals {
+	return refusals{known: map[refusal][]string{}, classes: map[*v1.Pod]string{}, slot: slot}
 }
 
 // fork returns a copy that later refusals do not reach.
 func (r refusals) fork() refusals {
-	return refusals{known: maps.Clone(r.known), classes: r.classes}
+	return refusals{known: maps.Clone(r.known), classes: r.classes, slot: r.slot}
 }
 
 // forget drops everything: there is something new to fit.
@@ -61,7 +63,9 @@ func (r refusals) add(pod *v1.Pod, among []string, reasons []string) {
 func (r refusals) class(pod *v1.Pod) string {
 	class, ok := r.classes[pod]
 	if !ok {
-		class = classOf(pod)
+		if !r.slot(pod) {
+			class = classOf(pod)
+		}
 		r.classes[pod] = class
 	}
 	return class

@@ -51,7 +51,7 @@ func (s *Simulator) Begin(ctx context.Context, nodes []*v1.Node, pods []*v1.Pod)
 		ctx:       ctx,
 		simulator: s,
 		logger:    klog.FromContext(ctx),
-		refusals:  newRefusals(),
+		refusals:  newRefusals(s.slot),
 		live:      make(map[string]bool, len(nodes)),
 	}
 	for _, n := range nodes {

@@ -25,6 +25,7 @@ import (
 	"fmt"
 	"sync"
 
+	v1 "k8s.io/api/core/v1"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	appslisters "k8s.io/client-go/listers/apps/v1"
 	"k8s.io/client-go/rest"
@@ -58,6 +59,9 @@ type Options struct {
 	// Checkpoint remembers the state that the plugins of the Registry share
 	// and returns how to put it back. It may be nil.
 	Checkpoint func() (restore func())
+	// Slot tells of a pod that no StatefulSet owns whether it has a place of
+	// its own all the same, so that its answer is nobody else's. It may be nil.
+	Slot func(*v1.Pod) bool
 }
 
 // Simulator runs the plugins. One Session is open at a time.
@@ -66,6 +70,7 @@ type Simulator struct {
 	frameworks map[string]framework.Framework
 	fallback   framework.Framework
 	checkpoint func() (restore func())
+	slot       func(*v1.Pod) bool
 	daemonSets appslisters.DaemonSetLister
 	snapshot   *snapshot
 	nominated  *nominator
@@ -87,12 +92,16 @@ func New(ctx context.Context, options Options) (*Simulator, error) {
 		overlay:    options.Overlay,
 		frameworks: map[string]framework.Framework{},
 		checkpoint: options.Checkpoint,
+		slot:       options.Slot,
 		daemonSets: options.Overlay.Apps().V1().DaemonSets().Lister(),
 		snapshot:   &snapshot{},
 		nominated:  &nominator{},
 	}
 	if s.checkpoint == nil {
 		s.checkpoint = func() func() { return func() {} }
+	}
+	if s.slot == nil {
+		s.slot = func(*v1.Pod) bool { return false }
 	}
 	registry := plugins.NewInTreeRegistry()
 	if err := registry.Merge(options.Registry); err != nil {

@@ -237,7 +237,7 @@ func TestOrdinalsGoToTheirZones(t *testing.T) {
 	if err := session.AddNode(nodeIn("a", "new-a")); err != nil {
 		t.Fatal(err)
 	}
-	if node, reasons, err := session.Place(slotOf("db", 4, "3")); node != "" || err != nil || !strings.Contains(strings.Join(reasons, "; "), "planned domain") {
+	if node, reasons, err := session.Place(slotOf("db", 4, "3")); node != "" || err != nil || !strings.Contains(strings.Join(reasons, "; "), "node(s) outside the planned domain b") {
 		t.Errorf("db-4 is placed on %q (%q, %v), want it refused outside zone b", node, reasons, err)
 	}
 	session.expect(t, slotOf("db", 3, "3"), "new-a")
@@ -393,9 +393,9 @@ func TestRevertRestoresEverything(t *testing.T) {
 
 func TestParseConfigurationIsStrict(t *testing.T) {
 	for name, text := range map[string]string{
-		"unknown field":     berthProfile + "unknown: true\n",
+		"unknown field":     berthProfile(t) + "unknown: true\n",
 		"another kind":      "apiVersion: v1\nkind: Pod\n",
-		"two equal names":   berthProfile + "- schedulerName: berth-scheduler\n",
+		"two equal names":   berthProfile(t) + "- schedulerName: berth-scheduler\n",
 		"nothing that is y": ":",
 	} {
 		if _, err := ParseConfiguration([]byte(text)); err == nil {
@@ -427,7 +427,7 @@ func TestClientRefusesToWrite(t *testing.T) {
 }
 
 func TestExtendersAreRefused(t *testing.T) {
-	configuration, err := ParseConfiguration([]byte(berthProfile + "extenders: [{urlPrefix: 'http://x', filterVerb: f}]\n"))
+	configuration, err := ParseConfiguration([]byte(berthProfile(t) + "extenders: [{urlPrefix: 'http://x', filterVerb: f}]\n"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,7 @@ import (
 	metricsclient "k8s.io/metrics/pkg/client/clientset/versioned"
 
 	"github.com/berth-dev/berth/autoscaler/config"
+	"github.com/berth-dev/berth/plugins/policies"
 )
 
 // clients are all the ways to the API server.
@@ -32,6 +33,7 @@ type clients struct {
 	discovery discovery.CachedDiscoveryInterface
 	mapper    *restmapper.DeferredDiscoveryRESTMapper
 	scales    scale.ScalesGetter
+	policies  *policies.Client
 	scheme    *runtime.Scheme
 }
 
@@ -66,11 +68,15 @@ func newClients(cfg *rest.Config) (*clients, error) {
 	if err != nil {
 		return nil, err
 	}
+	placement, err := policies.NewClient(cfg)
+	if err != nil {
+		return nil, err
+	}
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{kubescheme.AddToScheme, vpascheme.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return nil, err
 		}
 	}
-	return &clients{kube: kube, vpa: vpa, metrics: metrics, discovery: cached, mapper: mapper, scales: scales, scheme: scheme}, nil
+	return &clients{kube: kube, vpa: vpa, metrics: metrics, discovery: cached, mapper: mapper, scales: scales, policies: placement, scheme: scheme}, nil
 }

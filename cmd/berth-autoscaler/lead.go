@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/informers"
 	typedcore "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/klog/v2"
@@ -23,6 +24,7 @@ import (
 	"github.com/berth-dev/berth/autoscaler/config"
 	"github.com/berth-dev/berth/autoscaler/metrics"
 	"github.com/berth-dev/berth/autoscaler/observe"
+	"github.com/berth-dev/berth/plugins/policies"
 )
 
 // mapperReset is how long a kind stays unknown after its CRD is installed, as
@@ -49,17 +51,21 @@ func lead(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, pulse *pu
 	if err != nil {
 		return err
 	}
-	nodes, err := nodeParts(ctx, c, cfg, clients, factory)
+	book := policies.NewBook()
+	nodes, heard, err := nodeParts(ctx, c, cfg, clients, factory, book)
 	if err != nil {
 		return err
 	}
 	conductor = autoscaler.New(c, autoscaler.Parts{
 		Reader:    reader,
 		Metrics:   metrics.NewReader(clients.metrics.MetricsV1beta1().PodMetricses(""), c.MetricsTimeout.Duration),
-		Writer:    actuate.New(clients.kube.AutoscalingV2(), clients.vpa.AutoscalingV1(), clients.scales, broadcaster.NewRecorder(clients.scheme, corev1.EventSource{Component: config.Name})),
+		Writer:    actuate.New(clients.kube.AutoscalingV2(), clients.vpa.AutoscalingV1(), clients.policies, clients.scales, broadcaster.NewRecorder(clients.scheme, corev1.EventSource{Component: config.Name})),
 		Telemetry: actuate.NewTelemetry(legacyregistry.MustRegister),
+		Policies:  book,
 		Nodes:     nodes,
 	}, pulse.beat)
+	// After the simulation's plugins, so that they know of a change when the conductor asks them.
+	book.Subscribe(func(policies.Change) { conductor.Wake() })
 	if err := observe.Wake(factory, conductor.Wake); err != nil {
 		return err
 	}
@@ -75,9 +81,17 @@ func lead(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, pulse *pu
 	if err := synced.AsError(); err != nil {
 		return fmt.Errorf("reading the cluster: %w", err)
 	}
+	if !cache.WaitForCacheSync(ctx.Done(), heard) {
+		return nil
+	}
 	var background sync.WaitGroup
 	defer background.Wait()
 	background.Go(func() { vpas.Run(ctx) })
+	background.Go(func() {
+		if err := clients.policies.Watch(ctx, book); err != nil {
+			logger.Error(err, "Watching PlacementPolicies")
+		}
+	})
 	background.Go(func() { wait.UntilWithContext(ctx, func(context.Context) { clients.mapper.Reset() }, mapperReset) })
 	logger.Info("Leading", "syncPeriod", c.SyncPeriod.Duration, "horizontal", c.Horizontal.Mode, "nodes", c.Nodes.Mode, "provider", c.Nodes.Provider)
 	conductor.Run(ctx)

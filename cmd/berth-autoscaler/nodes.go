@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/berth-dev/berth/autoscaler"
 	"github.com/berth-dev/berth/autoscaler/cloud"
@@ -18,46 +19,54 @@ import (
 	"github.com/berth-dev/berth/autoscaler/config"
 	"github.com/berth-dev/berth/autoscaler/simulator"
 	"github.com/berth-dev/berth/plugins"
+	"github.com/berth-dev/berth/plugins/policies"
 )
 
 // nodeParts makes the provider, and the simulator with the scheduler's own
-// profiles and plugins. It returns nothing where nodes are left alone.
-func nodeParts(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, clients *clients, factory informers.SharedInformerFactory) (*autoscaler.NodeParts, error) {
+// profiles and plugins, and the policies of the book. It returns nothing where
+// nodes are left alone. Synced tells that the plugins have heard of all that
+// the factory has read.
+func nodeParts(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, clients *clients, factory informers.SharedInformerFactory, book *policies.Book) (parts *autoscaler.NodeParts, synced cache.InformerSynced, err error) {
 	var provider cloud.Provider
 	switch c.Nodes.Provider {
 	case config.Kwok:
 		provider = kwok.New(clients.kube.CoreV1().Nodes(), factory.Core().V1().Nodes().Lister(), kwokGroups(c.Nodes.Groups))
 	case config.NoProvider:
-		return nil, nil
+		return nil, func() bool { return true }, nil
 	default:
-		return nil, fmt.Errorf("nodes.provider %q is not known", c.Nodes.Provider) // validation has refused it
+		return nil, nil, fmt.Errorf("nodes.provider %q is not known", c.Nodes.Provider) // validation has refused it
 	}
 
 	data, err := os.ReadFile(c.Nodes.SchedulerConfigFile)
 	if err != nil {
-		return nil, fmt.Errorf("nodes.schedulerConfigFile: %w", err)
+		return nil, nil, fmt.Errorf("nodes.schedulerConfigFile: %w", err)
 	}
 	profiles, err := simulator.ParseConfiguration(data)
 	if err != nil {
-		return nil, fmt.Errorf("nodes.schedulerConfigFile %s: %w", c.Nodes.SchedulerConfigFile, err)
+		return nil, nil, fmt.Errorf("nodes.schedulerConfigFile %s: %w", c.Nodes.SchedulerConfigFile, err)
 	}
-	shared := plugins.NewShared()
+	shared := plugins.NewShared(book)
 	sim, err := simulator.New(ctx, simulator.Options{
 		Overlay:       simulator.NewOverlay(factory),
 		Configuration: profiles,
 		Registry:      plugins.Registry(shared),
 		RestConfig:    cfg,
 		Checkpoint:    shared.Checkpoint,
+		Slot: func(pod *corev1.Pod) bool {
+			_, ok := book.SlotOf(pod)
+			return ok
+		},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("building the simulation: %w", err)
+		return nil, nil, fmt.Errorf("building the simulation: %w", err)
 	}
-	return &autoscaler.NodeParts{
+	parts = &autoscaler.NodeParts{
 		Provider: provider,
 		Simulate: func(ctx context.Context, nodes []*corev1.Node, pods []*corev1.Pod) (autoscaler.Simulation, error) {
 			return sim.Begin(ctx, nodes, pods)
 		},
-	}, nil
+	}
+	return parts, shared.HasSynced, nil
 }
 
 func kwokGroups(configured []config.NodeGroup) []kwok.Group {
