@@ -8,6 +8,7 @@ import (
 
 	"github.com/berth-dev/berth/plugins/policies"
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/ptr"
@@ -63,11 +64,13 @@ func (o *options) connect() (*cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding the namespace: %w", err)
 	}
-	kube, err := kubernetes.NewForConfig(config)
+	config.QPS = -1 // the API server looks after itself, and a person waits
+	policies, err := policies.NewClient(config)
 	if err != nil {
 		return nil, err
 	}
-	policies, err := policies.NewClient(config)
+	config.AcceptContentTypes, config.ContentType = runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON, runtime.ContentTypeProtobuf
+	kube, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/berth-dev/berth/plugins/ordinalplacement"
 	"github.com/berth-dev/berth/plugins/statefulset"
+	appsv1 "k8s.io/api/apps/v1"
 	v1 "k8s.io/api/core/v1"
 )
 
@@ -52,7 +53,7 @@ func (c *cluster) explain(ctx context.Context, v *view, name string) (*explainRe
 	}
 	row := s.report(answer.Placement)
 	row.Claims = append(row.Claims, s.otherClaims(row.Claims)...)
-	report.Policy, report.Slot, report.Notes = &s.from, &row, s.notes
+	report.Policy, report.Slot, report.Notes = &s.from, &row, append(s.notes, s.remarks(slot, pod)...)
 	report.TopologyKey, report.Fallback = s.topologyKey(), answer.Fallback
 	if row.Node != "" {
 		return report, nil
@@ -69,6 +70,21 @@ func (c *cluster) explain(ctx context.Context, v *view, name string) (*explainRe
 		return nil, err
 	}
 	return report, c.hear(ctx, pod, report)
+}
+
+// remarks says what a set makes of the pod of a slot.
+func (s *subject) remarks(slot statefulset.Slot, pod *v1.Pod) []string {
+	switch {
+	case s.set == nil:
+		return nil
+	case pod == nil && s.set.Spec.PodManagementPolicy != appsv1.ParallelPodManagement:
+		return []string{"there is no such pod yet: its set makes it once every lower ordinal is ready (podManagementPolicy OrderedReady)"}
+	case pod == nil:
+		return []string{"there is no such pod yet: its set has not made it"}
+	case !slices.Contains(s.wanted(), slot.Ordinal):
+		return []string{"the set does not want this ordinal any more"}
+	}
+	return nil
 }
 
 // slotNamed returns the slot whose pod would have a name.

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -34,7 +35,7 @@ func (c *cluster) hear(ctx context.Context, pod *v1.Pod, report *explainReport) 
 		report.Notes = append(report.Notes, "events can not be listed: "+err.Error())
 	case err != nil:
 		return fmt.Errorf("listing events: %w", err)
-	case last != nil:
+	case last != nil && !slices.ContainsFunc(report.Scheduler, func(s saying) bool { return s.Text == last.Message }):
 		report.Scheduler = append(report.Scheduler, saying{Where: "event " + last.Reason, Text: last.Message})
 	}
 	return nil

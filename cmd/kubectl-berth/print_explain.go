@@ -73,10 +73,6 @@ func (c claimReport) String() string {
 // text says what is in the way on the nodes of a domain: in lines of their own,
 // for a node may be in several of them.
 func (r *nodesReport) text(w io.Writer) {
-	where := ""
-	if r.Domain != "" {
-		where = " in " + r.Domain
-	}
 	free := r.Total
 	seen := map[string]bool{}
 	for _, o := range r.Obstacles {
@@ -87,7 +83,11 @@ func (r *nodesReport) text(w io.Writer) {
 			}
 		}
 	}
-	fmt.Fprintf(w, "In the way:\t%s%s\n", count(r.Total, "node"), where)
+	if r.Domain == "" {
+		fmt.Fprintf(w, "Nodes:\t%d\n", r.Total)
+	} else {
+		fmt.Fprintf(w, "Nodes:\t%d in %s\n", r.Total, r.Domain)
+	}
 	for _, o := range r.Obstacles {
 		fmt.Fprintf(w, "\t  %d %s\n", len(o.Nodes), o)
 	}

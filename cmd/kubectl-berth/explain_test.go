@@ -1,0 +1,133 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+	st "k8s.io/kubernetes/pkg/scheduler/testing"
+)
+
+// asking is a pod that asks for cpu and memory.
+func asking(p *st.PodWrapper, cpu, memory string) *st.PodWrapper {
+	return p.Req(map[v1.ResourceName]string{v1.ResourceCPU: cpu, v1.ResourceMemory: memory})
+}
+
+// other is a pod of another namespace on a node.
+func other(name, node string) *st.PodWrapper {
+	return st.MakePod().Namespace("other").Name(name).Node(node).Phase(v1.PodRunning)
+}
+
+func failed(pod, uid, message string, at int64) *v1.Event {
+	return &v1.Event{
+		ObjectMeta:     metav1.ObjectMeta{Namespace: ns, Name: fmt.Sprintf("%s.%d", uid, at)},
+		InvolvedObject: v1.ObjectReference{Kind: "Pod", Namespace: ns, Name: pod, UID: types.UID(uid)},
+		Reason:         failedScheduling, Message: message, LastTimestamp: metav1.Time{Time: time.Unix(at, 0)},
+	}
+}
+
+// forbidden makes an API server refuse to list something in a namespace.
+func forbidden(resource, namespace string) func(*fake.Clientset) {
+	return func(client *fake.Clientset) {
+		client.PrependReactor("list", resource, func(action clienttesting.Action) (bool, runtime.Object, error) {
+			if action.GetNamespace() != namespace {
+				return false, nil, nil
+			}
+			return true, nil, apierrors.NewForbidden(action.GetResource().GroupResource(), "", errors.New(`User "jane" cannot list it`))
+		})
+	}
+}
+
+func (w *world) but(change func(*fake.Clientset)) *world {
+	w.change = change
+	return w
+}
+
+func parallel(s *appsv1.StatefulSet) *appsv1.StatefulSet {
+	s.Spec.PodManagementPolicy = appsv1.ParallelPodManagement
+	return s
+}
+
+func TestExplain(t *testing.T) {
+	unschedulable := []v1.PodCondition{{Type: v1.PodScheduled, Status: v1.ConditionFalse, Reason: v1.PodReasonUnschedulable, Message: "0/8 nodes are available"}}
+	tests := map[string]struct {
+		world *world
+		args  string
+	}{
+		"pending": { // each node of zone-b has its own reason
+			world: threeZones(set("db", 2, "data"), running("db", 0, "a1").Obj(),
+				asking(pod("db", 1), "3", "5Gi").Conditions(unschedulable).NominatedNodeName("b1").HostPort(80).Obj(),
+				claim("data-db-1").Obj(), other("gone", "b1").Phase(v1.PodSucceeded).HostPort(80).Obj(), asking(other("big", "b1"), "2", "4Gi").Obj(),
+				asking(other("small", "b2"), "1500m", "1Gi").HostPort(80).Obj(),
+				node("b3", "b").Unschedulable(true).Obj(), node("b4", "b").Taints([]v1.Taint{{Key: "gpu", Value: "yes", Effect: v1.TaintEffectNoExecute}}).Obj(),
+				node("b5", "b").Obj(),
+				failed("db-1", "uid-db-1", "older", 100), failed("db-1", "uid-db-1", "newer", 200), failed("db-1", "uid-of-the-one-before", "not this", 300),
+				failed("db-0", "uid-db-0", "nor this", 300)),
+			args: "pod/db-1",
+		},
+		"gated":  {world: threeZones(set("db", 2), pod("db", 1).Obj()).policy(t, "seed-first", seed), args: "pod db-1"},
+		"home":   {world: threeZones(set("db", 1, "data"), running("db", 0, "a2").PVC("data-db-0").PVC("shared").Obj()).add(bound("data-db-0", "a")...), args: "db-0"},
+		"absent": {world: threeZones(set("db", 2, "data"), running("db", 0, "a2").Obj()).add(bound("data-db-1", "c")...), args: "po/db-1"},
+		"preferred": {
+			world: threeZones(set("db", 2), running("db", 0, "a1").Obj(), pod("db", 1).NodeSelector(map[string]string{"disk": "ssd"}).Obj(),
+				node("b3", "b").Label("disk", "ssd").Obj(), node("c3", "c").Label("disk", "ssd").Obj(), asking(other("big", "b3"), "1", "1Gi").Obj()).
+				policy(t, "soft", toDB+"spread: {enforcement: Preferred}\n"),
+			args: "db-1",
+		},
+		"no domain": {
+			world: threeZones(set("db", 1), pod("db", 0).Obj()).policy(t, "seed", toDB+
+				"spread: {}\nrules: [{ordinals: '0', nodeSelectorTerms: [{matchExpressions: [{key: capacity, operator: Exists}]}]}]\n"),
+			args: "db-0",
+		},
+		"rule and siblings": {
+			world: threeZones(set("db", 3), running("db", 1, "a1").Obj(), running("mq", 0, "b1").Obj(), st.MakePod().Namespace("other").Name("db-2").
+				OwnerReference("db", v1.SchemeGroupVersion.WithKind("StatefulSet")).Node("c1").Obj(), pod("db", 0).Obj(),
+				node("x1", "x").Label("capacity", "spot").Obj()).policy(t, "seed", toDB+
+				"separateNodes: Required\nrules: [{ordinals: '0-', nodeSelectorTerms: [{matchExpressions: [{key: capacity, operator: DoesNotExist}]}]}]\n"),
+			args: "db-0",
+		},
+		"volume out of reach": {
+			world: threeZones(set("db", 1, "data", "logs"), pod("db", 0).PVC("data-db-0").PVC("logs-db-0").Obj()).
+				add(bound("data-db-0", "a")...).add(bound("logs-db-0", "b")...),
+			args: "db-0",
+		},
+		"without rights": {
+			world: threeZones(set("db", 1), asking(pod("db", 0), "3", "1Gi").Obj(), asking(running("web", 0, "a1"), "2", "1Gi").Obj(), asking(other("big", "a2"), "2", "1Gi").Obj()).
+				but(func(client *fake.Clientset) {
+					forbidden("pods", "")(client)
+					forbidden("events", ns)(client)
+				}),
+			args: "db-0",
+		},
+		"selected":            {world: threeZones(broker("kafka-1", "").Obj()).add(brokerClaim("data-kafka-1", "b")...).policy(t, "kafka", kafka), args: "kafka-1"},
+		"scaled down":         {world: threeZones(set("db", 1), pod("db", 1).Conditions(unschedulable).Obj(), failed("db-1", "uid-db-1", unschedulable[0].Message, 1)), args: "db-1"},
+		"absent and parallel": {world: threeZones(parallel(set("db", 1))), args: "db-0"},
+		"no slot":             {world: threeZones(st.MakePod().Namespace(ns).Name("web").Conditions(unschedulable).Obj()), args: "web"},
+		"orphan":              {world: threeZones(pod("db", 0).Obj()), args: "db-0"},
+		"unscheduled":         {world: threeZones(scheduledBy("default-scheduler", set("db", 1)), pod("db", 0).SchedulerName("default-scheduler").Obj()), args: "db-0"},
+		"foreign pod":         {world: threeZones(set("db", 1), st.MakePod().Namespace(ns).Name("db-0").Obj()), args: "db-0"},
+		"yaml":                {world: threeZones(set("db", 1), asking(pod("db", 0), "8", "1Gi").Conditions(unschedulable).Obj()).policy(t, "ring", shards), args: "db-0 -o yaml"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := test.world.run(t, append([]string{"explain"}, strings.Fields(test.args)...)...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, "explain "+name, got)
+		})
+	}
+}
