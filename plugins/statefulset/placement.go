@@ -115,7 +115,7 @@ func (p Placement) Why() string {
 		return p.Home.why() + p.against()
 	case p.Domain == "" && len(p.Bars) == 0:
 		return p.nothingAllowed()
-	case p.Domain == "" && len(p.Bars)+p.More == 1:
+	case p.Domain == "" && len(p.Bars) == 1:
 		return "its only allowed domain is taken: " + p.bars() + p.narrowed()
 	case p.Domain == "":
 		return fmt.Sprintf("each of its %d allowed domains is taken: %s%s", len(p.Bars)+p.More, p.bars(), p.narrowed())

@@ -90,6 +90,10 @@ func TestPlacementString(t *testing.T) {
 			asked{n: 2, allowed: abc, homes: map[int]*Home{1: reaching("zone-a", "zone-c")}}, 1,
 			`ordinal 1 of prod/db belongs in zone-c (fewest of its lower ordinals: 0 of 1; volume "pv" of claim "data" reaches only zone-a, zone-c)`,
 		},
+		"volume with many domains": {
+			asked{n: 1, allowed: racks, homes: map[int]*Home{0: reaching(racks[1:5]...)}}, 0,
+			`ordinal 0 of prod/db belongs in rack-1 (0 of its 0 lower ordinals are there, as few as elsewhere; first by name; volume "pv" of claim "data" reaches only rack-1, rack-2, rack-3 and 1 more)`,
+		},
 		"shard": {
 			asked{spread: Spread{ShardSize: 3}, n: 6, allowed: abc, homes: map[int]*Home{3: at("zone-a"), 0: at("zone-c"), 1: at("zone-c"), 2: at("zone-c")}}, 4,
 			"ordinal 4 of prod/db belongs in zone-b (fewest of its lower ordinals: 0 of 4)",
@@ -141,6 +145,10 @@ func TestPlacementString(t *testing.T) {
 		"block of a higher home": {
 			asked{spread: Spread{BlockSize: 2}, n: 4, allowed: abc, homes: map[int]*Home{3: at("zone-c")}}, 2,
 			"ordinal 2 of prod/db belongs in zone-c (with ordinal 3 of its block 2-3)",
+		},
+		"block of a much higher home": {
+			asked{spread: Spread{BlockSize: 4}, n: 4, allowed: abc, homes: map[int]*Home{3: at("zone-c")}}, 0,
+			"ordinal 0 of prod/db belongs in zone-c (with ordinal 3 of its block 0-3)",
 		},
 		"first of a block": {
 			asked{spread: Spread{BlockSize: 2}, n: 4, allowed: abc}, 2,

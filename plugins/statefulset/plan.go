@@ -41,19 +41,21 @@ type SlotFacts struct {
 type Plan struct {
 	set     SetKey
 	policy  *Policy
-	domains []string  // sorted
-	allowed [][]int32 // places in domains, sorted, by rule
-	homes   []int32   // how many there are, by domain
-	slots   []SlotFacts
-	entries []entry // by slot
+	domains []string    // sorted
+	allowed [][]int32   // places in domains, sorted, by rule
+	counts  []int32     // of homes, by domain
+	entries []entry     // by ordinal
+	slots   []SlotFacts // those of entries; none where no slot has a home
 }
 
 // entry is what a plan says of a slot: small and without pointers, since a set
 // has thousands.
 type entry struct {
+	ordinal, rule    int32
 	domain, inDomain int32 // domain is a place in domains, or none
 	by               Decider
 	homed            bool // domain is where its home is
+	bound            bool // its volume reaches several domains
 	told             bool // there may be more to say than by
 }
 
@@ -73,16 +75,16 @@ const none = -1
 func (in PlanInput) Plan() Plan {
 	p := in.survey()
 	c := p.census()
-	stuck := false
+	bounded, stuck := c.shardSize > 0 || c.atMost < math.MaxInt32, false
 	for i := range p.entries {
 		e := &p.entries[i]
 		c.enter(i)
 		if e.homed {
-			e.told = c.breaks(i)
+			e.told = (bounded || e.rule > 0) && c.breaks(i)
 		} else {
 			candidates := c.candidates(i)
 			e.domain, e.by, e.told = c.choose(candidates)
-			e.told = e.told || p.slots[i].Rule > 0
+			e.told = e.told || e.rule > 0
 			stuck = stuck || (e.domain == none && len(candidates) > 0)
 		}
 		c.take(i)
@@ -93,96 +95,12 @@ func (in PlanInput) Plan() Plan {
 	return p
 }
 
-// survey makes a plan of the homes alone: the domains by number, and the slots
-// of which nothing is decided yet.
-func (in PlanInput) survey() Plan {
-	p := Plan{set: in.Set, policy: in.Policy, slots: slices.Clone(in.Slots), entries: make([]entry, len(in.Slots))}
-	size := 0
-	for _, domains := range in.Allowed {
-		size += len(domains)
+// home is the zero Home for a slot that has none.
+func (p *Plan) home(i int) Home {
+	if p.slots == nil || p.slots[i].Home == nil {
+		return Home{}
 	}
-	p.domains = make([]string, 0, size)
-	for _, domains := range in.Allowed {
-		p.domains = append(p.domains, domains...)
-	}
-	p.domains = distinct(p.domains)
-	for others := p.settle(); len(others) > 0; others = p.settle() {
-		p.domains = distinct(append(p.domains, others...))
-	}
-	find := finder{domains: p.domains}
-	places := make([]int32, 0, size)
-	p.allowed = make([][]int32, len(in.Allowed))
-	for rule, domains := range in.Allowed {
-		from := len(places)
-		for _, domain := range domains {
-			places = append(places, find.place(domain))
-		}
-		p.allowed[rule] = distinct(places[from:])
-	}
-	return p
-}
-
-// settle enters the homes, and returns the domains of homes that are not among
-// those of the plan.
-func (p *Plan) settle() []string {
-	find := finder{domains: p.domains}
-	var others []string
-	p.homes = make([]int32, len(p.domains))
-	for i := range p.slots {
-		e, home := &p.entries[i], p.slots[i].Home
-		e.domain = none
-		if home == nil {
-			continue
-		}
-		if e.homed = home.Domain != ""; e.homed {
-			if e.domain = find.place(home.Domain); e.domain == none {
-				others = append(others, home.Domain)
-			} else {
-				p.homes[e.domain]++
-			}
-			continue
-		}
-		for _, domain := range home.Within {
-			if find.place(domain) == none {
-				others = append(others, domain)
-			}
-		}
-	}
-	return others
-}
-
-// distinct sorts in place and returns each value once.
-func distinct[T cmp.Ordered](values []T) []T {
-	if !slices.IsSorted(values) {
-		slices.Sort(values)
-	}
-	return slices.Compact(values)
-}
-
-// finder finds domains by name. Neighbours in a list or a set often are
-// neighbours by name, or the same: these are looked at first.
-type finder struct {
-	domains []string
-	last    int
-}
-
-func (f *finder) place(domain string) int32 {
-	next := f.last + 1
-	if next >= len(f.domains) {
-		next = 0
-	}
-	switch {
-	case next < len(f.domains) && f.domains[next] == domain:
-		f.last = next
-	case f.last < len(f.domains) && f.domains[f.last] == domain:
-	default:
-		i, found := slices.BinarySearch(f.domains, domain)
-		if !found {
-			return none
-		}
-		f.last = i
-	}
-	return int32(f.last)
+	return *p.slots[i].Home
 }
 
 // spread returns the policy's, which asks for nothing where there is none.
@@ -215,12 +133,17 @@ func (p Plan) Of(ordinal int) (Placement, bool) {
 	if !found {
 		return Placement{}, false
 	}
-	placement, e := p.at(i), p.entries[i]
-	fallback := p.spread().Preferred && !e.homed && e.domain != none
-	if !e.told && !fallback {
-		return placement, true
+	e := &p.entries[i]
+	if fallback := p.spread().Preferred && !e.homed && e.domain != none; e.told || fallback {
+		whole := p // so that p stays where it is in the usual case
+		return whole.told(i, fallback), true
 	}
-	c := p.census()
+	return p.at(i), true
+}
+
+// told returns a placement with all that there is to say.
+func (p *Plan) told(i int, fallback bool) Placement {
+	placement, c := p.at(i), p.census()
 	for j := range i {
 		c.enter(j)
 		c.take(j)
@@ -230,12 +153,12 @@ func (p Plan) Of(ordinal int) (Placement, bool) {
 	if fallback {
 		placement.Fallback = c.fallback(i)
 	}
-	return placement, true
+	return placement
 }
 
 // find returns the place of an ordinal, or where it would be.
 func (p *Plan) find(ordinal int) (int, bool) {
-	return slices.BinarySearchFunc(p.slots, ordinal, func(have SlotFacts, want int) int { return cmp.Compare(int(have.Ordinal), want) })
+	return slices.BinarySearchFunc(p.entries, ordinal, func(have entry, want int) int { return cmp.Compare(int(have.ordinal), want) })
 }
 
 // All yields the placements in ordinal order, without their Fallback.
@@ -255,13 +178,10 @@ func (p Plan) All() iter.Seq[Placement] {
 }
 
 func (p *Plan) at(i int) Placement {
-	e, ordinal := &p.entries[i], int(p.slots[i].Ordinal)
-	placement := Placement{Slot: Slot{Set: p.set, Ordinal: ordinal}, InDomain: int(e.inDomain), Lower: i, By: e.by}
+	e, ordinal := &p.entries[i], int(p.entries[i].ordinal)
+	placement := Placement{Slot: Slot{Set: p.set, Ordinal: ordinal}, InDomain: int(e.inDomain), Lower: i, By: e.by, Home: p.home(i)}
 	if e.domain != none {
 		placement.Domain = p.domains[e.domain]
-	}
-	if home := p.slots[i].Home; home != nil {
-		placement.Home = *home
 	}
 	spread := p.spread()
 	placement.AtMost = spread.MaxPerDomain

@@ -108,6 +108,8 @@ func TestPlan(t *testing.T) {
 		"block at home elsewhere":                   {asked{spread: Spread{BlockSize: 3}, n: 3, allowed: abc, homes: map[int]*Home{0: at("z")}}, "z a a"},
 		"cap splits a block":                        {asked{spread: Spread{BlockSize: 3, MaxPerDomain: 2}, n: 6, allowed: abc}, "a a b c c b"},
 		"block goes where it stays together":        {asked{spread: Spread{BlockSize: 2, MaxPerDomain: 3}, n: 6, allowed: []string{"a", "b"}, homes: map[int]*Home{0: at("b"), 1: at("z"), 4: at("a"), 5: at("a")}}, "b z b b a a"},
+		"a lower slot leads its block":              {asked{spread: Spread{BlockSize: 5}, n: 5, allowed: abc, rules: []ruled{{"0", []string{"b"}}}, homes: map[int]*Home{1: at("a"), 2: at("a"), 3: at("b")}}, "b a a b b"},
+		"the rest of a block stays together":        {asked{spread: Spread{BlockSize: 3, MaxPerDomain: 3}, n: 8, allowed: []string{"a", "b"}, rules: []ruled{{"3", nil}}, homes: map[int]*Home{0: at("b"), 1: at("z"), 2: at("z"), 6: at("a"), 7: at("a")}}, "b z z - b b a a"},
 		"block of one rule":                         {asked{spread: Spread{BlockSize: 2}, n: 4, allowed: abc, rules: []ruled{{"1", []string{"c"}}}}, "a c b b"},
 	}
 	for name, tt := range tests {
@@ -141,6 +143,9 @@ func TestPlanKeepsWhatItWasMadeOf(t *testing.T) {
 	in.Slots[1], in.Allowed[0][2] = SlotFacts{Ordinal: 9}, "z"
 	if got, want := written(plan), "b a c"; got != want {
 		t.Errorf("the plan turned into %q with its input, want %q", got, want)
+	}
+	if p, ok := plan.Of(1); !ok || p.Home.Domain != "a" {
+		t.Errorf("the home of ordinal 1 turned into %+v with its input", p.Home)
 	}
 }
 

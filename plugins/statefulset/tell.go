@@ -3,10 +3,7 @@
 
 package statefulset
 
-import (
-	"cmp"
-	"slices"
-)
+import "slices"
 
 // tell adds to a placement what kept the slot at hand out of other domains.
 func (c *census) tell(i int, p *Placement) {
@@ -29,7 +26,7 @@ func (c *census) tell(i int, p *Placement) {
 		p.Bars = append(p.Bars, c.bar(i, d, p.Shard))
 	}
 	if c.ruled(i) {
-		p.Rule = c.narrowing(c.slots[i].Rule)
+		p.Rule = c.narrowing(c.entries[i].rule)
 	}
 }
 
@@ -45,7 +42,7 @@ func (c *census) tellHome(i int, p *Placement) {
 		p.Bars = append(p.Bars, Bar{Domain: p.Domain, By: DomainFull, Holds: int(t.homes)})
 	}
 	if c.unruled(i) {
-		p.Rule = c.narrowing(c.slots[i].Rule)
+		p.Rule = c.narrowing(c.entries[i].rule)
 	}
 }
 
@@ -59,7 +56,7 @@ func (c *census) breaks(i int) bool {
 // forbids. One that nobody may have, since its nodes are gone, says nothing
 // about the rule.
 func (c *census) unruled(i int) bool {
-	rule, domain := c.slots[i].Rule, c.entries[i].domain
+	rule, domain := c.entries[i].rule, c.entries[i].domain
 	return rule > 0 && contains(c.domainsOf(0), domain) && !contains(c.domainsOf(rule), domain)
 }
 
@@ -71,18 +68,12 @@ func (c *census) before(d int32, e *entry) bool {
 	if e.domain == none || e.by == OnlyDomain {
 		return true
 	}
-	return c.rank(d, e.domain) < 0
-}
-
-// rank orders domains for the slot at hand, the best first.
-func (c *census) rank(a, b int32) int {
-	order, _ := c.compare(&c.tallies[a], &c.tallies[b])
-	return cmp.Or(int(order), int(a-b))
+	return c.compare(d, e.domain) < 0
 }
 
 // ruled tells whether the slot at hand would be elsewhere without its rule.
 func (c *census) ruled(i int) bool {
-	rule, e := c.slots[i].Rule, &c.entries[i]
+	rule, e := c.entries[i].rule, &c.entries[i]
 	return rule > 0 && slices.ContainsFunc(c.domainsOf(0), func(d int32) bool {
 		return c.before(d, e) && !contains(c.domainsOf(rule), d)
 	})
@@ -95,8 +86,8 @@ func (c *census) bar(i int, d int32, shard OrdinalRange) Bar {
 	case c.shardSize > 0 && t.shard == c.shard:
 		bar.By = ShardMember
 		bar.Ordinal, _ = c.neighbour(i, d, shard)
-	case t.all >= c.atMost:
-		bar.By, bar.Holds = DomainFull, int(t.all)
+	case t.all() >= c.atMost:
+		bar.By, bar.Holds = DomainFull, int(t.all())
 	}
 	return bar
 }
@@ -121,9 +112,9 @@ func (p *Plan) narrowing(rule int32) *Narrowing {
 // domain: at home, or planned before slot i.
 func (p *Plan) neighbour(i int, domain int32, group OrdinalRange) (int, bool) {
 	j, _ := p.find(group.First)
-	for ; j < len(p.slots) && int(p.slots[j].Ordinal) <= group.Last; j++ {
+	for ; j < len(p.entries) && int(p.entries[j].ordinal) <= group.Last; j++ {
 		if e := &p.entries[j]; j != i && e.domain == domain && (e.homed || j < i) {
-			return int(p.slots[j].Ordinal), true
+			return int(p.entries[j].ordinal), true
 		}
 	}
 	return 0, false
@@ -140,7 +131,7 @@ func (c *census) fallback(i int) []string {
 			open = append(open, d)
 		}
 	}
-	slices.SortFunc(open, c.rank)
+	slices.SortFunc(open, c.compare)
 	var domains []string
 	for _, d := range open {
 		domains = append(domains, c.domains[d])
