@@ -128,7 +128,7 @@ type Placement struct {
 //
 // +kubebuilder:validation:XValidation:rule="(self.arrangement == 'Contiguous') == has(self.blockSize)",message="blockSize is needed with arrangement Contiguous, and goes with it only",fieldPath=.blockSize
 // +kubebuilder:validation:XValidation:rule="!has(self.shardSize) || self.arrangement == 'Interleaved'",message="shardSize goes with arrangement Interleaved only",fieldPath=.shardSize
-// +kubebuilder:validation:XValidation:rule="!has(self.blockSize) || !has(self.maxPerDomain) || self.blockSize <= self.maxPerDomain",message="blockSize must not be above maxPerDomain",fieldPath=.blockSize
+// +kubebuilder:validation:XValidation:rule="!has(self.blockSize) || !has(self.maxPerDomain) || self.blockSize <= self.maxPerDomain",messageExpression="'%d is above maxPerDomain, which is %d'.format([self.blockSize, self.maxPerDomain])",message="blockSize must not be above maxPerDomain",fieldPath=.blockSize
 type Spread struct {
 	// TopologyKey is the node label whose values are the domains. Defaults to
 	// topology.kubernetes.io/zone.

@@ -140,7 +140,7 @@ func (s *Spread) validate(path *field.Path) field.ErrorList {
 	case (s.Arrangement == Contiguous) != (s.BlockSize != nil):
 		errs = append(errs, field.Invalid(blockSize, deref(s.BlockSize), "blockSize is needed with arrangement Contiguous, and goes with it only"))
 	case s.BlockSize != nil && s.MaxPerDomain != nil && *s.BlockSize > *s.MaxPerDomain:
-		errs = append(errs, field.Invalid(blockSize, *s.BlockSize, fmt.Sprintf("blockSize must not be above maxPerDomain, which is %d", *s.MaxPerDomain)))
+		errs = append(errs, field.Invalid(blockSize, *s.BlockSize, fmt.Sprintf("%d is above maxPerDomain, which is %d", *s.BlockSize, *s.MaxPerDomain)))
 	}
 	if s.ShardSize != nil && s.Arrangement != Interleaved {
 		errs = append(errs, field.Invalid(path.Child("shardSize"), *s.ShardSize, "shardSize goes with arrangement Interleaved only"))
