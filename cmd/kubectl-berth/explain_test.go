@@ -78,7 +78,12 @@ func TestExplain(t *testing.T) {
 				failed("db-0", "uid-db-0", "nor this", 300)),
 			args: "pod/db-1",
 		},
-		"gated":  {world: threeZones(set("db", 2), pod("db", 1).Obj()).policy(t, "seed-first", seed), args: "pod db-1"},
+		"gated": { // the scheduler said the same, and something older
+			world: threeZones(set("db", 2), pod("db", 1).Conditions([]v1.PodCondition{{Type: v1.PodScheduled, Status: v1.ConditionFalse, Reason: v1.PodReasonSchedulingGated,
+				Message: `ordinal 1 of prod/db starts when every lower ordinal is ready, and ordinal 0 was not yet (start.order Ordered of PlacementPolicy "seed-first")`}}).Obj(),
+				failed("db-1", "uid-db-1", "no \"room\"\nthere", 1)).policy(t, "seed-first", seed),
+			args: "pod db-1",
+		},
 		"home":   {world: threeZones(set("db", 1, "data"), running("db", 0, "a2").PVC("data-db-0").PVC("shared").Obj()).add(bound("data-db-0", "a")...), args: "db-0"},
 		"absent": {world: threeZones(set("db", 2, "data"), running("db", 0, "a2").Obj()).add(bound("data-db-1", "c")...), args: "po/db-1"},
 		"preferred": {

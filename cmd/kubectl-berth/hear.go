@@ -26,7 +26,7 @@ func (c *cluster) hear(ctx context.Context, pod *v1.Pod, report *explainReport) 
 	if pod == nil || pod.Spec.NodeName != "" {
 		return nil
 	}
-	if _, said := podutil.GetPodCondition(&pod.Status, v1.PodScheduled); said != nil && said.Message != "" {
+	if _, said := podutil.GetPodCondition(&pod.Status, v1.PodScheduled); said != nil && said.Message != "" && said.Message != report.Gate {
 		report.Scheduler = append(report.Scheduler, saying{Where: fmt.Sprintf("condition %s, %s", said.Type, said.Reason), Text: said.Message})
 	}
 	last, err := c.lastFailure(ctx, pod)

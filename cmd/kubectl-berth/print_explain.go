@@ -18,7 +18,7 @@ func (r *explainReport) text(out io.Writer) error {
 		r.slot(w)
 	}
 	for _, said := range r.Scheduler {
-		fmt.Fprintf(w, "Scheduler:\t%q (%s)\n", said.Text, said.Where)
+		fmt.Fprintf(w, "Scheduler:\t\"%s\" (%s)\n", strings.ReplaceAll(said.Text, "\n", " "), said.Where)
 	}
 	for _, note := range r.Notes {
 		fmt.Fprintf(w, "Note:\t%s\n", note)

@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -87,7 +86,7 @@ func (c *cluster) configured(ctx context.Context) (profiles, error) {
 	if err != nil {
 		list, listErr := c.kube.CoreV1().ConfigMaps(c.schedulerNamespace).List(ctx, metav1.ListOptions{})
 		if listErr != nil {
-			return profiles{}, errors.Join(err, listErr)
+			return profiles{}, listErr
 		}
 		candidates = list.Items
 	}

@@ -13,6 +13,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
 )
 
 // TestConfiguration looks at the policy that a plan names, and its notes.
@@ -34,6 +35,7 @@ func TestConfiguration(t *testing.T) {
 	}
 	tests := map[string]struct {
 		objects []runtime.Object
+		change  func(*fake.Clientset)
 		args    string
 		want    []string // after "Set:"
 	}{
@@ -54,6 +56,11 @@ func TestConfiguration(t *testing.T) {
 			want: []string{"default policy of the plugin OrdinalPlacement",
 				"the scheduler's configuration was not found (no ConfigMap in namespace berth-system has a profile that enables OrdinalPlacement): " + defaults},
 		},
+		"no right to look": {
+			change: forbidden("configmaps", "berth-system"),
+			want: []string{"default policy of the plugin OrdinalPlacement",
+				`the scheduler's configuration was not found (configmaps is forbidden: User "jane" cannot list it): ` + defaults},
+		},
 		"one that is mounted and is broken": {
 			objects: append(configured("broken", "x", "{}")[1:], broken),
 			want: []string{"default policy of the plugin OrdinalPlacement",
@@ -65,7 +72,7 @@ func TestConfiguration(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			out, err := zones(set("db", 1)).add(test.objects...).run(t, append([]string{"plan", "sts/db"}, strings.Fields(test.args)...)...)
+			out, err := zones(set("db", 1)).add(test.objects...).but(test.change).run(t, append([]string{"plan", "sts/db"}, strings.Fields(test.args)...)...)
 			if err != nil {
 				t.Fatal(err)
 			}
