@@ -4,8 +4,10 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -38,6 +40,36 @@ func (s scene) awaitPolicy(ctx context.Context, t *testing.T, name, condition st
 	t.Helper()
 	what := fmt.Sprintf("condition %s=%s of PlacementPolicy %s with %q", condition, status, name, words)
 	s.until(ctx, t, what, s.PolicyCondition(s.Namespace, name, condition, status, words...))
+}
+
+// awaitRunning waits until exactly so many ordinals of a set are ready, and
+// returns where they are. Others may have no node.
+func (s scene) awaitRunning(ctx context.Context, t *testing.T, set string, running int) fixture.Table {
+	t.Helper()
+	var table fixture.Table
+	s.until(ctx, t, fmt.Sprintf("%d ordinals of %s to run", running, set), func(ctx context.Context) (string, bool, error) {
+		var err error
+		table, err = s.Table(ctx, s.Namespace, set)
+		return "\n" + table.String(), table.Running() == running, err
+	})
+	t.Logf("%s:\n%s", set, table)
+	return table
+}
+
+// domains is the domain of each of the first n ordinals in one line, "-" for
+// one without a node: the value of a label of their nodes, of the zone's if key is empty.
+func domains(table fixture.Table, nodes []*corev1.Node, key string, n int) string {
+	labels := map[string]string{"": "-"}
+	for _, node := range nodes {
+		labels[node.Name] = node.Labels[cmp.Or(key, corev1.LabelTopologyZone)]
+	}
+	found := slices.Repeat([]string{"-"}, n)
+	for _, row := range table {
+		if row.Ordinal < n {
+			found[row.Ordinal] = labels[row.Node]
+		}
+	}
+	return strings.Join(found, " ")
 }
 
 // awaitPending waits until a pod is refused, or gated, with all the words in its
