@@ -46,6 +46,8 @@ type Plan struct {
 	counts  []int32     // of homes, by domain
 	entries []entry     // by ordinal
 	slots   []SlotFacts // those of entries; none where no slot has a home
+	exact   bool        // the slots were assigned exactly
+	settled int         // every slot before this place has its home; for rehome
 }
 
 // entry is what a plan says of a slot: small and without pointers, since a set
@@ -90,6 +92,7 @@ func (in PlanInput) Plan() Plan {
 		c.take(i)
 	}
 	if stuck {
+		p.exact = true
 		p.assign()
 	}
 	return p

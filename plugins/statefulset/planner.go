@@ -86,7 +86,9 @@ func (p *Planner) PlanOf(slot Slot, pod *corev1.Pod) (Plan, Answer, error) {
 	if err != nil || r.plan == nil {
 		return Plan{}, answer, err
 	}
-	return *r.plan, answer, nil
+	plan := *r.plan // its slots may get homes later
+	plan.entries, plan.slots, plan.counts = slices.Clone(plan.entries), slices.Clone(plan.slots), slices.Clone(plan.counts)
+	return plan, answer, nil
 }
 
 // Reserve makes the node a slot's home from now on. The node is given with its

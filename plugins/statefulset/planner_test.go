@@ -513,13 +513,19 @@ func BenchmarkPlaceNextOrdinal(b *testing.B) {
 			for i := range askers {
 				askers[i] = pod(dbSlot(i), "")
 			}
+			p.Place(dbSlot(0), askers[0])
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i = (i + 1) % replicas {
-				slot := dbSlot(i)
-				if _, bound := w.pods[slot.PodName()]; bound {
-					delete(w.pods, slot.PodName())
-					p.PodGone(slot, askers[i].UID)
+				if i == 0 {
+					b.StopTimer()
+					for i, asker := range askers {
+						delete(w.pods, dbSlot(i).PodName())
+						p.PodGone(dbSlot(i), asker.UID)
+					}
+					p.Place(dbSlot(0), askers[0])
+					b.StartTimer()
 				}
+				slot := dbSlot(i)
 				answer, err := p.Place(slot, askers[i])
 				if err != nil {
 					b.Fatal(err)

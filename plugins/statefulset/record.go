@@ -218,15 +218,17 @@ func (p *Planner) arrange(r *record, key SetKey, q question, again bool) {
 	}
 }
 
-// set replaces what is known of a slot. The plan stays if it is at the same
-// place as before for the same reason.
+// set replaces what is known of a slot. The plan stays if nothing else in it
+// depends on the difference.
 func (r *record) set(i int, f fact) {
-	if before := r.facts[i].home; before != nil && before.equal(*f.home) {
+	before := r.facts[i].home
+	if before != nil && before.equal(*f.home) {
 		f.home = before
-	} else {
-		r.plan = nil
 	}
 	r.facts[i], r.slots[i].Home = f, f.home
+	if f.home != before && r.plan != nil && !r.plan.rehome(i, r.slots) {
+		r.plan = nil
+	}
 }
 
 func (p *Planner) reader(q question) reader {

@@ -85,7 +85,9 @@ func TestSlotsOfClaim(t *testing.T) {
 		}
 		return sets[key.Name]
 	}
-	slot := func(set string, ordinal int) Slot { return Slot{Set: SetKey{Namespace: "prod", Name: set}, Ordinal: ordinal} }
+	slot := func(set string, ordinal int) Slot {
+		return Slot{Set: SetKey{Namespace: "prod", Name: set}, Ordinal: ordinal}
+	}
 	tests := map[string][]ClaimSlot{
 		"data-db-3":      {{Template: "data", Slot: slot("db", 3)}},
 		"data-db-2-0":    {{Template: "data", Slot: slot("db-2", 0)}, {Template: "data-db", Slot: slot("2", 0)}},
