@@ -5,7 +5,6 @@ package main
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/berth-dev/berth/plugins/statefulset"
 	v1 "k8s.io/api/core/v1"
@@ -45,11 +44,9 @@ func (s *subject) claimReport(claim *v1.PersistentVolumeClaim) claimReport {
 	case r.Volume == "":
 		r.Detail = "not bound"
 	case volume == nil:
-		r.Detail = "volume is gone"
+		r.Detail = "the volume is gone"
 	case s.topologyKey() != "":
-		if domains := s.planner.Reach(volume, s.topologyKey()); len(domains) > 0 {
-			r.Detail = "in " + strings.Join(domains[:min(len(domains), mostNames)], ", ")
-		}
+		r.Domains = s.planner.Reach(volume, s.topologyKey())
 	}
 	return r
 }

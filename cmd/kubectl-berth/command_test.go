@@ -127,6 +127,13 @@ func TestNamedAsTheCompleterItCompletes(t *testing.T) {
 	}
 }
 
+func TestRequestsTimeOut(t *testing.T) {
+	streams, _, _, _ := genericiooptions.NewTestIOStreams()
+	if flag := newCommand(streams).PersistentFlags().Lookup("request-timeout"); flag == nil || flag.DefValue != defaultTimeout {
+		t.Errorf("--request-timeout is %+v, want %s unless told otherwise", flag, defaultTimeout)
+	}
+}
+
 // server is an API server that has no objects, and no PlacementPolicy; it
 // records what is asked of it.
 type server struct {

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
+	"k8s.io/utils/ptr"
 )
 
 // asking is a pod that asks for cpu and memory.
@@ -99,7 +100,7 @@ func TestExplain(t *testing.T) {
 		},
 		"rule and siblings": {
 			world: threeZones(set("db", 3), running("db", 1, "a1").Obj(), running("mq", 0, "b1").Obj(), st.MakePod().Namespace("other").Name("db-2").
-				OwnerReference("db", v1.SchemeGroupVersion.WithKind("StatefulSet")).Node("c1").Obj(), pod("db", 0).Obj(),
+				OwnerReference("db", appsv1.SchemeGroupVersion.WithKind("StatefulSet")).Node("c1").Obj(), pod("db", 0).Obj(),
 				node("x1", "x").Label("capacity", "spot").Obj()).policy(t, "seed", toDB+
 				"separateNodes: Required\nrules: [{ordinals: '0-', nodeSelectorTerms: [{matchExpressions: [{key: capacity, operator: DoesNotExist}]}]}]\n"),
 			args: "db-0",
@@ -108,6 +109,16 @@ func TestExplain(t *testing.T) {
 			world: threeZones(set("db", 1, "data", "logs"), pod("db", 0).PVC("data-db-0").PVC("logs-db-0").Obj()).
 				add(bound("data-db-0", "a")...).add(bound("logs-db-0", "b")...),
 			args: "db-0",
+		},
+		"claims in trouble": {
+			world: threeZones(set("db", 1, "data", "logs", "tmp", "wal"), pod("db", 0).PVC("data-db-0").PVC("extra").Obj(),
+				claim("logs-db-0").VolumeName("pv-gone").Obj(), claim("tmp-db-0").StorageClassName(ptr.To("early")).Obj(), going(bound("wal-db-0", "c"))),
+			args: "db-0",
+		},
+		"surge": { // the old pod of the slot is on b1, and a sibling on b2
+			world: threeZones(broker("kafka-1-new", "").Label("id", "1").Obj(), broker("kafka-1", "b1").Label("id", "1").Terminating().Obj(), broker("kafka-2", "b2").Label("id", "2").Obj()).
+				policy(t, "kafka", "selector: {matchLabels: {strimzi.io/cluster: kafka}}\nordinal: {label: id}\nspread: {domains: [zone-b]}\nseparateNodes: Required\n"),
+			args: "kafka-1-new",
 		},
 		"without rights": {
 			world: threeZones(set("db", 1), asking(pod("db", 0), "3", "1Gi").Obj(), asking(running("web", 0, "a1"), "2", "1Gi").Obj(), asking(other("big", "a2"), "2", "1Gi").Obj()).

@@ -158,9 +158,6 @@ func (j *judge) lacks(node *v1.Node) []refusal {
 
 // sibling tells whether a pod fills another slot of the set.
 func (j *judge) sibling(pod *v1.Pod) bool {
-	if pod.Namespace != j.subject.namespace {
-		return false
-	}
 	its, ok := j.subject.slotOf(pod)
 	return ok && its.Set == j.slot.Set && its.Ordinal != j.slot.Ordinal
 }

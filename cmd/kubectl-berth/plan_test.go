@@ -6,9 +6,11 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 )
@@ -20,7 +22,7 @@ const (
 	kafka  = "selector: {matchLabels: {strimzi.io/cluster: kafka}}\nordinal: {namePattern: '(?:data-)?kafka-([0-9]+)'}\nspread: {}\n"
 )
 
-// member of the set that policy kafka selects.
+// broker is a pod of the set that policy kafka selects.
 func broker(name, node string) *st.PodWrapper {
 	return st.MakePod().Namespace(ns).Name(name).UID("uid-"+name).Label("strimzi.io/cluster", "kafka").SchedulerName(schedulerName).
 		Node(node).Phase(v1.PodRunning).Condition(v1.PodReady, v1.ConditionTrue, "")
@@ -40,7 +42,7 @@ func TestPlan(t *testing.T) {
 		// db-3 lives in zone-c and db-4 is to follow the count; db-2's claim goes.
 		"volumes": {
 			world: threeZones(set("db", 5, "data"), running("db", 0, "a1").Obj(), running("db", 1, "b1").Obj(), pod("db", 4).Obj(),
-				claim("data-db-4").Obj()).add(bound("data-db-0", "a")...).add(bound("data-db-1", "b")...).add(bound("data-db-3", "c")...),
+				claim("data-db-4").Obj(), going(bound("data-db-2", "a"))).add(bound("data-db-0", "a")...).add(bound("data-db-1", "b")...).add(bound("data-db-3", "c")...),
 			args: "sts/db",
 		},
 		"scaled up": {
@@ -86,6 +88,11 @@ func TestPlan(t *testing.T) {
 				policy(t, "named", toDB+"spread: {domains: [zone-a, zone-z]}\n"),
 			args: "sts/db",
 		},
+		"lost domains": { // zone-c has had no ready node for long, and zone-z never
+			world: threeZones(set("db", 4), pod("db", 2).Node("c3").Obj(), node("c3", "c").Condition(v1.NodeReady, v1.ConditionFalse, "", "").Obj()).
+				without("c1", "c2").policy(t, "losing", toDB+"spread: {domains: [zone-a, zone-b, zone-c, zone-z], onDomainLoss: {after: 5m}}\n"),
+			args: "sts/db",
+		},
 		"selected": {
 			world: threeZones(broker("kafka-1", "b1").Obj(), broker("kafka-7", "c1").Obj(), broker("other", "c1").Obj()).
 				add(brokerClaim("data-kafka-4", "a")...).policy(t, "kafka", kafka),
@@ -95,7 +102,8 @@ func TestPlan(t *testing.T) {
 		"another scheduler":     {world: threeZones(scheduledBy("default-scheduler", set("db", 2)), running("db", 0, "b1").Obj()).policy(t, "db", toDB), args: "sts/db"},
 		"policies without effect": {
 			world: threeZones(set("db", 1)).policy(t, "older", shards).policy(t, "younger", shards).
-				policy(t, "wrong", toDB+"spread: {shardSize: 1}\n").policy(t, "others", strings.ReplaceAll(shards, "db", "mq")),
+				policy(t, "wrong", toDB+"spread: {shardSize: 1}\n").policy(t, "others", strings.ReplaceAll(toDB, "db", "mq")+"spread: {shardSize: 1}\n").
+				policy(t, "elsewhere", toDB+"spread: {shardSize: 1}\n").lastPolicyIn("elsewhere"),
 			args: "sts/db",
 		},
 		"yaml": {world: threeZones(set("db", 2, "data"), running("db", 0, "a1").Obj()).add(bound("data-db-0", "a")...).policy(t, "ring", shards), args: "sts/db -o yaml"},
@@ -126,4 +134,11 @@ func withoutGate(objects []runtime.Object) []runtime.Object {
 	data := objects[0].(*v1.ConfigMap).Data
 	data["config.yaml"] = strings.ReplaceAll(data["config.yaml"], "{name: OrdinalGate}, ", "")
 	return objects
+}
+
+// going is a claim that is being deleted.
+func going(objects []runtime.Object) *v1.PersistentVolumeClaim {
+	claim := objects[0].(*v1.PersistentVolumeClaim)
+	claim.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)}
+	return claim
 }

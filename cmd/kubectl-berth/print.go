@@ -157,12 +157,13 @@ func count(n int, what string) string {
 
 // volumes lists the volumes of a slot; of a claim without one, its name.
 func volumes(claims []claimReport) string {
-	var texts []string
-	for _, claim := range claims {
-		if claim.Volume != "" {
-			texts = append(texts, claim.Volume)
-		} else {
-			texts = append(texts, fmt.Sprintf("%s (%s)", claim.Name, claim.Detail))
+	texts := make([]string, len(claims))
+	for i, claim := range claims {
+		if texts[i] = claim.Volume; claim.Volume == "" {
+			texts[i] = claim.Name
+		}
+		if claim.Detail != "" {
+			texts[i] += " (" + claim.Detail + ")"
 		}
 	}
 	return or(strings.Join(texts, ","))

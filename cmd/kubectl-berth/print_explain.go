@@ -60,14 +60,19 @@ func (r *explainReport) slot(w io.Writer) {
 }
 
 func (c claimReport) String() string {
-	switch {
-	case c.Volume == "":
-		return c.Name + ": " + c.Detail
-	case c.Detail == "":
-		return fmt.Sprintf("%s: volume %s", c.Name, c.Volume)
-	default:
-		return fmt.Sprintf("%s: volume %s, %s", c.Name, c.Volume, c.Detail)
+	var about []string
+	if c.Volume != "" {
+		about = append(about, "volume "+c.Volume)
 	}
+	if n := len(c.Domains); n > mostDomains {
+		about = append(about, fmt.Sprintf("in %d domains", n))
+	} else if n > 0 {
+		about = append(about, "in "+strings.Join(c.Domains, ", "))
+	}
+	if c.Detail != "" {
+		about = append(about, c.Detail)
+	}
+	return c.Name + ": " + strings.Join(about, ", ")
 }
 
 // text says what is in the way on the nodes of a domain: in lines of their own,

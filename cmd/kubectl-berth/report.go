@@ -85,7 +85,10 @@ type claimReport struct {
 	Name string `json:"name"`
 	// Volume is empty until the claim is bound.
 	Volume string `json:"volume,omitempty"`
-	// Detail says where the volume is, or what the claim waits for.
+	// Domains are those from which the volume can be reached; none for one that
+	// can be reached from anywhere, or whose nodes are gone.
+	Domains []string `json:"domains,omitempty"`
+	// Detail says what the claim waits for, or what is wrong with it.
 	Detail string `json:"detail,omitempty"`
 }
 

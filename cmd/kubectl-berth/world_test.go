@@ -74,6 +74,21 @@ func (w *world) policy(t *testing.T, name, spec string) *world {
 	return w
 }
 
+// lastPolicyIn moves the policy that was added last to another namespace.
+func (w *world) lastPolicyIn(namespace string) *world {
+	w.policies[len(w.policies)-1].Namespace = namespace
+	return w
+}
+
+// without takes nodes out.
+func (w *world) without(nodes ...string) *world {
+	w.objects = slices.DeleteFunc(w.objects, func(o runtime.Object) bool {
+		node, ok := o.(*v1.Node)
+		return ok && slices.Contains(nodes, node.Name)
+	})
+	return w
+}
+
 func node(name, zone string) *st.NodeWrapper {
 	return st.MakeNode().Name(name).Label(v1.LabelTopologyZone, "zone-"+zone).
 		Condition(v1.NodeReady, v1.ConditionTrue, "", "").
