@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -65,7 +67,13 @@ func TestAMisspeltFieldIsRefused(t *testing.T) {
 
 // decode reads each document of a file as its kind.
 func decode(data []byte) error {
-	objects := serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
+	known := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{scheme.AddToScheme, apiextensionsv1.AddToScheme} {
+		if err := add(known); err != nil {
+			return err
+		}
+	}
+	objects := serializer.NewCodecFactory(known, serializer.EnableStrict).UniversalDeserializer()
 	documents := yaml.NewDocumentDecoder(io.NopCloser(bytes.NewReader(data)))
 	buffer := make([]byte, len(data)+1)
 	for {
@@ -78,6 +86,7 @@ func decode(data []byte) error {
 		}
 		document := buffer[:n]
 		switch {
+		case onlyComments(document): // a header above the first line ---
 		case bytes.Contains(document, []byte("kind: "+config.Kind)):
 			_, err = config.Parse(document)
 		case bytes.Contains(document, []byte("kind: KubeSchedulerConfiguration")):
@@ -89,4 +98,13 @@ func decode(data []byte) error {
 			return err
 		}
 	}
+}
+
+func onlyComments(document []byte) bool {
+	for line := range bytes.Lines(document) {
+		if line = bytes.TrimSpace(line); len(line) > 0 && line[0] != '#' {
+			return false
+		}
+	}
+	return true
 }

@@ -39,14 +39,14 @@ type herald struct {
 	recorder events.EventRecorder
 	client   kubernetes.Interface
 	source   *source
-	queue    workqueue.TypedRateLimitingInterface[types.UID]
 	book     chan struct{} // has an element when the policies, or their sets, changed
 
 	leading chan struct{}
 	once    sync.Once
 
-	mu   sync.Mutex
-	told map[types.UID]notice
+	mu    sync.Mutex
+	told  map[types.UID]notice
+	queue workqueue.TypedRateLimitingInterface[types.UID] // nil until somebody runs
 }
 
 // notice is what a pod at a gate is told.
@@ -60,7 +60,6 @@ func newHerald(handle fwk.Handle, source *source) *herald {
 		recorder: handle.EventRecorder(),
 		client:   handle.ClientSet(),
 		source:   source,
-		queue:    workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[types.UID]()),
 		book:     make(chan struct{}, 1),
 		leading:  make(chan struct{}),
 		told:     map[types.UID]notice{},
@@ -78,7 +77,9 @@ func (h *herald) gated(pod *v1.Pod, message string) {
 		return
 	}
 	h.told[pod.UID] = notice{pod: pod, message: message}
-	h.queue.Add(pod.UID)
+	if h.queue != nil {
+		h.queue.Add(pod.UID)
+	}
 }
 
 // open tells that a pod is at no gate, or gone.
@@ -98,39 +99,51 @@ func (h *herald) changed() {
 
 // run tells until the context ends.
 func (h *herald) run(ctx context.Context) {
-	defer h.queue.ShutDown()
 	select {
 	case <-ctx.Done():
 		return
 	case <-h.leading:
 	}
+	queue := h.begin()
+	defer queue.ShutDown()
 	var background sync.WaitGroup
-	defer background.Wait()
 	background.Go(func() { h.tellPolicies(ctx) })
 	background.Go(func() {
-		for h.tellPod(ctx) {
+		for h.tellPod(ctx, queue) {
 		}
 	})
 	<-ctx.Done()
-	h.queue.ShutDown()
+	queue.ShutDown()
+	background.Wait()
+}
+
+// begin makes the queue, with those that are at a gate already.
+func (h *herald) begin() workqueue.TypedRateLimitingInterface[types.UID] {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.queue = workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[types.UID]())
+	for uid := range h.told {
+		h.queue.Add(uid)
+	}
+	return h.queue
 }
 
 // tellPod tells the next pod of the queue, and returns whether there may be more.
-func (h *herald) tellPod(ctx context.Context) bool {
-	uid, shutdown := h.queue.Get()
+func (h *herald) tellPod(ctx context.Context, queue workqueue.TypedRateLimitingInterface[types.UID]) bool {
+	uid, shutdown := queue.Get()
 	if shutdown {
 		return false
 	}
-	defer h.queue.Done(uid)
+	defer queue.Done(uid)
 	h.mu.Lock()
 	notice, gated := h.told[uid]
 	h.mu.Unlock()
 	if !gated {
-		h.queue.Forget(uid)
+		queue.Forget(uid)
 		return true
 	}
 	pod := notice.pod
-	if h.queue.NumRequeues(uid) == 0 {
+	if queue.NumRequeues(uid) == 0 {
 		h.recorder.Eventf(pod, nil, v1.EventTypeNormal, reasonGated, action, "%s", notice.message)
 	}
 	status := pod.Status.DeepCopy()
@@ -140,10 +153,10 @@ func (h *herald) tellPod(ctx context.Context) bool {
 	err := schedutil.PatchPodStatus(ctx, h.client, pod.Name, pod.Namespace, &pod.Status, status)
 	if err != nil && !apierrors.IsNotFound(err) && ctx.Err() == nil {
 		klog.FromContext(ctx).Error(err, "Writing why a pod waits", "pod", klog.KObj(pod))
-		h.queue.AddRateLimited(uid)
+		queue.AddRateLimited(uid)
 		return true
 	}
-	h.queue.Forget(uid)
+	queue.Forget(uid)
 	return true
 }
 
