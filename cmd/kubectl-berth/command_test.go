@@ -154,10 +154,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if resource == "placementpolicies" || resource == schedulerName {
 		w.WriteHeader(http.StatusNotFound)
-		fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}`)
+		fmt.Fprintln(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}`)
 		return
 	}
-	fmt.Fprint(w, `{"metadata":{}}`)
+	fmt.Fprintln(w, `{"metadata":{}}`)
 }
 
 // run runs the whole command against the server.
@@ -194,7 +194,7 @@ func TestAgainstAServer(t *testing.T) {
 		}}, args: []string{"plan", "sts/db", "--request-timeout", "50ms"}, want: remedyTimeout},
 		"a server that knows nobody": {answer: map[string]http.HandlerFunc{"pods": func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusUnauthorized)
-			fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Unauthorized","code":401}`)
+			fmt.Fprintln(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Unauthorized","code":401}`)
 		}}, args: []string{"explain", "db-0"}, want: remedyUnauthorized},
 	}
 	for name, test := range tests {

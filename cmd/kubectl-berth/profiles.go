@@ -111,7 +111,7 @@ func (c *cluster) configured(ctx context.Context) (profiles, error) {
 	case len(found) > 1:
 		return profiles{}, fmt.Errorf("%d ConfigMaps in namespace %s carry one, and which of them is mounted is not known: %w", len(found), c.schedulerNamespace, err)
 	case err == nil:
-		return profiles{}, fmt.Errorf("Deployment %s/%s mounts no ConfigMap with a profile that enables %s", c.schedulerNamespace, schedulerName, ordinalplacement.Name)
+		return profiles{}, fmt.Errorf("no ConfigMap that Deployment %s/%s mounts has a profile that enables %s", c.schedulerNamespace, schedulerName, ordinalplacement.Name)
 	default:
 		return profiles{}, fmt.Errorf("no ConfigMap in namespace %s has a profile that enables %s", c.schedulerNamespace, ordinalplacement.Name)
 	}

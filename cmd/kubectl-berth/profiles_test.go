@@ -23,7 +23,9 @@ func TestConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	const defaults = "the defaults of profile berth-scheduler are taken; name the file by --config"
-	broken := configMapOf("broken", "x", "{spred: {}}")
+	broken := configMapOf("broken", "x", "{spreads: {}}")
+	without := configMapOf("mounted", "berth-scheduler", "{}")
+	without.Data["config.yaml"] = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n"
 	elsewhere := configured("berth-scheduler-1", "berth-scheduler", "{}")
 	for _, object := range elsewhere {
 		switch o := object.(type) {
@@ -56,6 +58,11 @@ func TestConfiguration(t *testing.T) {
 			want: []string{"default policy of the plugin OrdinalPlacement",
 				"the scheduler's configuration was not found (no ConfigMap in namespace berth-system has a profile that enables OrdinalPlacement): " + defaults},
 		},
+		"one that is mounted and does without the plugin": {
+			objects: append(configured("mounted", "berth-scheduler", "{}")[1:], without),
+			want: []string{"default policy of the plugin OrdinalPlacement",
+				"the scheduler's configuration was not found (no ConfigMap that Deployment berth-system/berth-scheduler mounts has a profile that enables OrdinalPlacement): " + defaults},
+		},
 		"no right to look": {
 			change: forbidden("configmaps", "berth-system"),
 			want: []string{"default policy of the plugin OrdinalPlacement",
@@ -64,11 +71,11 @@ func TestConfiguration(t *testing.T) {
 		"one that is mounted and is broken": {
 			objects: append(configured("broken", "x", "{}")[1:], broken),
 			want: []string{"default policy of the plugin OrdinalPlacement",
-				`the scheduler's configuration was not found (ConfigMap berth-system/broken: profile x: OrdinalPlacement: plugin args: unknown field "defaultPolicy.spred"): ` + defaults},
+				`the scheduler's configuration was not found (ConfigMap berth-system/broken: profile x: OrdinalPlacement: plugin args: unknown field "defaultPolicy.spreads"): ` + defaults},
 		},
 		"another namespace":                  {objects: elsewhere, args: "--scheduler-namespace kube-system", want: []string{"default policy of profile berth-scheduler in ConfigMap kube-system/berth-scheduler-1"}},
 		"a file, whatever is in the cluster": {objects: configured("berth-scheduler-2", "other", "{}"), args: "--config " + file, want: []string{"default policy of profile berth-scheduler in file " + file}},
-		"a profile of another name":          {objects: configured("berth-scheduler-2", "other", "{}"), want: []string{"none: another scheduler (berth-scheduler) places its pods"}},
+		"a profile of another name":          {objects: configured("berth-scheduler-2", "other", "{}"), want: []string{"none: another scheduler (berth-scheduler) places its pods", "Berth places pods whose schedulerName is other"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -80,6 +80,9 @@ func (s *subject) judge() {
 	s.from = policyReport{Source: fromNone, SchedulerName: name, Configuration: s.profiles.origin}
 	switch {
 	case s.policy == nil:
+		if names := s.profiles.names(); len(names) > 0 {
+			s.notes = append(s.notes, "Berth places pods whose schedulerName is "+strings.Join(names, " or "))
+		}
 		if s.set != nil {
 			if policy := s.policies.book.OfSet(s.set); policy != nil {
 				s.notes = append(s.notes, fmt.Sprintf("PlacementPolicy %q is for this set and has no effect: its pods ask for another scheduler", policy.Name))
