@@ -52,9 +52,11 @@ func (s *slots) podChanged(before, after *v1.Pod) {
 	}
 	was, wasIn := s.fills(before)
 	is, isIn := s.fills(after)
+	if after == nil || after.Spec.NodeName != "" {
+		s.herald.open(either(before, after))
+	}
 	if wasIn && (!isIn || was != is) { // gone, or its labels say so
 		s.note(was, before.Name, false)
-		s.herald.open(before)
 		s.activate(s.planner.PodGone(was, before.UID))
 	}
 	if !isIn {
@@ -81,7 +83,7 @@ func (s *slots) fills(pod *v1.Pod) (statefulset.Slot, bool) {
 // note remembers who is in a set that a policy selects.
 func (s *slots) note(slot statefulset.Slot, pod string, exists bool) {
 	if slot.Set.Selected {
-		s.source.members.pod(slot, pod, exists)
+		s.source.pod(slot, pod, exists)
 	}
 }
 
@@ -96,7 +98,7 @@ func (s *slots) claimChanged(before, after *v1.PersistentVolumeClaim) {
 			continue
 		}
 		if slot, ok := s.source.book.SlotOfClaim(one); ok {
-			s.source.members.claim(slot, one.Name, exists)
+			s.source.claim(slot, one.Name, exists)
 		}
 	}
 	if claimMoved(before, after) {
@@ -159,13 +161,13 @@ func (s *source) enroll(namespace string) {
 	pods, _ := s.pods.List(labels.Everything()) // the scheduler's store of pods has no index by namespace
 	for _, pod := range pods {
 		if slot, ok := s.book.SlotOf(pod); ok && (namespace == "" || pod.Namespace == namespace) {
-			s.members.pod(slot, pod.Name, true)
+			s.pod(slot, pod.Name, true)
 		}
 	}
 	claims, _ := s.claims.List(labels.Everything())
 	for _, claim := range claims {
 		if slot, ok := s.book.SlotOfClaim(claim); ok && (namespace == "" || claim.Namespace == namespace) {
-			s.members.claim(slot, claim.Name, true)
+			s.claim(slot, claim.Name, true)
 		}
 	}
 }

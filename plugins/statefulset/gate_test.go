@@ -201,3 +201,24 @@ func TestGateOfSelectedSet(t *testing.T) {
 		t.Errorf("woken: %q, want pg-y", got)
 	}
 }
+
+// A set that a policy selects ends with the policy, and leaves nothing behind.
+func TestSelectedSetEndsWithItsPolicy(t *testing.T) {
+	w, p := newWorld(0)
+	w.policy = byZone(ordered(false))
+	key := SetKey{Namespace: "prod", Name: "pg", Selected: true}
+	first, second := Slot{Set: key, Ordinal: 1}, Slot{Set: key, Ordinal: 2}
+	w.members = map[int]member{1: {pod: "pg-1"}, 2: {pod: "pg-2"}}
+	if _, err := p.Place(first, pod(first, "")); err != nil {
+		t.Fatal(err)
+	}
+	p.PodBound(second, "another")
+	p.Start(second, pod(second, ""))
+	w.policy, w.members = nil, nil
+	if got := names(p.PolicyChanged(func(SetKey) bool { return true })); got != "pg-1" {
+		t.Errorf("woken: %q, want pg-1, who waited", got)
+	}
+	if len(p.records)+len(p.bound) != 0 {
+		t.Errorf("left behind: %v, %v", p.records, p.bound)
+	}
+}

@@ -140,6 +140,9 @@ func (p *Planner) PodGone(slot Slot, uid types.UID) (wake []*corev1.Pod) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.settle(slot, uid)
+	if slot.Set.Selected { // no set says which slots it wants
+		p.forgetUnwanted(slot.Set)
+	}
 	return p.changed(slot)
 }
 
@@ -174,8 +177,17 @@ func (p *Planner) PolicyChanged(concerned func(SetKey) bool) (wake []*corev1.Pod
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for key, r := range p.records {
-		if concerned(key) {
-			wake = append(wake, p.reconsider(key, r)...)
+		if !concerned(key) {
+			continue
+		}
+		wake = append(wake, p.reconsider(key, r)...)
+		if key.Selected && p.unknown(key) { // its pods are no slots any more: nobody tells how they fare
+			delete(p.records, key)
+		}
+	}
+	for key := range p.bound {
+		if key.Selected && concerned(key) {
+			p.forgetUnwanted(key)
 		}
 	}
 	return wake

@@ -207,7 +207,7 @@ func (p *Planner) arrange(r *record, key SetKey, q question, again bool) {
 		for i < len(before) && int(before[i].Ordinal) < ordinal {
 			i++
 		}
-		f := fact{}
+		var f fact
 		if !again && i < len(before) && int(before[i].Ordinal) == ordinal {
 			f = facts[i]
 		} else {
