@@ -26,6 +26,7 @@ help: ## Say what each target does
 build: ## Build berth-scheduler, berth-autoscaler and kubectl-berth into bin/
 	@mkdir -p $(BIN)
 	go build -ldflags "$(LDFLAGS)" -o $(BIN)/ ./cmd/...
+	@ln -sf kubectl-berth $(BIN)/kubectl_complete-berth
 
 include test/cluster/cluster.mk
 
@@ -84,9 +85,9 @@ verify: ## Check tidiness, formatting, generated files, vet, lint and manifests,
 	@echo "verify: clean"
 
 .PHONY: image
-image: ## Build the image IMAGE that holds both binaries, with ENGINE (docker, podman, buildah, nerdctl)
+image: ## Build the image IMAGE that holds berth-scheduler and berth-autoscaler, with ENGINE (docker, podman, buildah, nerdctl)
 	@mkdir -p dist/image
-	CGO_ENABLED=0 GOOS=linux go build -ldflags "-s -w $(LDFLAGS)" -o dist/image/ ./cmd/...
+	CGO_ENABLED=0 GOOS=linux go build -ldflags "-s -w $(LDFLAGS)" -o dist/image/ ./cmd/berth-scheduler ./cmd/berth-autoscaler
 	$(or $(ENGINE),docker) build -f manifests/image/Dockerfile -t $(or $(IMAGE),berth:dev) dist/image
 
 .PHONY: clean

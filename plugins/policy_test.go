@@ -67,7 +67,7 @@ func TestPolicies(t *testing.T) {
 			spec: `{spread: {}, rules: [{ordinals: "0", nodeSelectorTerms: ` + onDemand + `}]}`, ordinal: 0, fits: "c9",
 			objects: objects(st.MakeNode().Name("c9").Label(zone, "c").Label("capacity", "on-demand").Obj()),
 			reasons: map[string]string{
-				"c1": "node(s) not selected by rules[0] for ordinals 0: capacity In (on-demand)",
+				"c1": "node(s) not selected by rule 1 (ordinals 0: capacity In (on-demand))",
 				"a1": "node(s) outside the planned domain c",
 			},
 		},

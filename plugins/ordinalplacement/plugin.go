@@ -40,8 +40,8 @@ const (
 	ErrReasonOutsideAll = "node(s) outside the allowed domains %v"
 	// ErrReasonUnlabelled takes the topology key.
 	ErrReasonUnlabelled = "node(s) without label %q, which names the domains"
-	// ErrReasonUnselected takes the place of the rule, its ordinals and terms.
-	ErrReasonUnselected = "node(s) not selected by rules[%d] for ordinals %s: %s"
+	// ErrReasonUnselected takes the number of the rule, from 1, its ordinals and terms.
+	ErrReasonUnselected = "node(s) not selected by rule %d (ordinals %s: %s)"
 	// ErrReasonShared takes the set.
 	ErrReasonShared = "node(s) with another slot of %s, and separateNodes is Required"
 	// ErrReasonNoDomain takes the placement, which says why, and the topology key.

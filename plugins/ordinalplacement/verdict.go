@@ -44,7 +44,7 @@ func newVerdict(answer statefulset.Answer) *verdict {
 	}
 	if i := policy.RuleOf(slot.Ordinal); i >= 0 {
 		v.rule = &policy.Rules[i]
-		v.unselected = []string{fmt.Sprintf(ErrReasonUnselected, i, v.rule.Ordinals, v.rule.Text)}
+		v.unselected = []string{fmt.Sprintf(ErrReasonUnselected, i+1, v.rule.Ordinals, v.rule.Text)}
 	}
 	if policy.SeparateNodes == statefulset.NeedOwnNode {
 		v.shared = []string{fmt.Sprintf(ErrReasonShared, slot.Set)}

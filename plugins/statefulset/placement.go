@@ -142,6 +142,9 @@ func (p Placement) choice() string {
 	case FewestLower:
 		return fmt.Sprintf("%s: %d of %d", p.By, p.InDomain, p.Lower)
 	default:
+		if p.Lower == 0 {
+			return "the lowest ordinal; " + p.By.String()
+		}
 		return fmt.Sprintf("%d of its %d lower ordinals are there, as few as elsewhere; %s", p.InDomain, p.Lower, p.By)
 	}
 }

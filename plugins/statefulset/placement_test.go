@@ -32,7 +32,7 @@ func TestPlacementString(t *testing.T) {
 		},
 		"fewest in all": {
 			asked{n: 2, allowed: ab, homes: map[int]*Home{1: at("zone-a")}}, 0,
-			"ordinal 0 of prod/db belongs in zone-b (0 of its 0 lower ordinals are there, as few as elsewhere; fewest of all ordinals)",
+			"ordinal 0 of prod/db belongs in zone-b (the lowest ordinal; fewest of all ordinals)",
 		},
 		"only one": {
 			asked{n: 1, allowed: ab[:1]}, 0,
@@ -92,7 +92,7 @@ func TestPlacementString(t *testing.T) {
 		},
 		"volume with many domains": {
 			asked{n: 1, allowed: racks, homes: map[int]*Home{0: reaching(racks[1:5]...)}}, 0,
-			`ordinal 0 of prod/db belongs in rack-1 (0 of its 0 lower ordinals are there, as few as elsewhere; first by name; volume "pv" of claim "data" reaches only rack-1, rack-2, rack-3 and 1 more)`,
+			`ordinal 0 of prod/db belongs in rack-1 (the lowest ordinal; first by name; volume "pv" of claim "data" reaches only rack-1, rack-2, rack-3 and 1 more)`,
 		},
 		"shard": {
 			asked{spread: Spread{ShardSize: 3}, n: 6, allowed: abc, homes: map[int]*Home{3: at("zone-a"), 0: at("zone-c"), 1: at("zone-c"), 2: at("zone-c")}}, 4,
@@ -108,7 +108,7 @@ func TestPlacementString(t *testing.T) {
 		},
 		"cap that decides": {
 			asked{spread: Spread{MaxPerDomain: 1}, n: 3, allowed: abc, homes: map[int]*Home{2: at("zone-a")}}, 0,
-			"ordinal 0 of prod/db belongs in zone-b (0 of its 0 lower ordinals are there, as few as elsewhere; first by name)",
+			"ordinal 0 of prod/db belongs in zone-b (the lowest ordinal; first by name)",
 		},
 		"cap of higher homes that decides": {
 			asked{spread: Spread{MaxPerDomain: 2}, n: 5, allowed: abc, homes: map[int]*Home{0: at("zone-b"), 1: at("zone-c"), 3: at("zone-a"), 4: at("zone-a")}}, 2,
@@ -132,7 +132,7 @@ func TestPlacementString(t *testing.T) {
 		},
 		"kept for a higher ordinal": {
 			asked{spread: Spread{MaxPerDomain: 1}, n: 2, allowed: abc, rules: []ruled{{"1", ab[:1]}}}, 0,
-			"ordinal 0 of prod/db belongs in zone-b (0 of its 0 lower ordinals are there, as few as elsewhere; first by name; before it: zone-a is kept for a higher ordinal)",
+			"ordinal 0 of prod/db belongs in zone-b (the lowest ordinal; first by name; before it: zone-a is kept for a higher ordinal)",
 		},
 		"kept for a higher ordinal, one left": {
 			asked{spread: Spread{MaxPerDomain: 1}, n: 2, allowed: ab, rules: []ruled{{"1", ab[:1]}}}, 0,
