@@ -94,7 +94,7 @@ func (s *subject) judge() {
 	default:
 		s.from.Source = fromPlugin
 	}
-	if s.profiles.unread != "" {
+	if s.profiles.unread != "" && s.from.Source != fromPolicy {
 		s.notes = append(s.notes, fmt.Sprintf("the scheduler's configuration was not found (%s): the defaults of profile %s are taken; name the file by --config", s.profiles.unread, schedulerName))
 	}
 }
