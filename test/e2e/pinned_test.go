@@ -28,9 +28,10 @@ func TestPinnedVolume(t *testing.T) {
 	claims := []fixture.Claim{{Name: "data", Class: "only-east"}}
 	stock := g.on(fixture.Workload{Name: "stock", Replicas: 2, CPU: "50m", Claims: claims, Scheduler: corev1.DefaultSchedulerName})
 	ours := g.on(fixture.Workload{Name: "ours", Replicas: 3, CPU: "50m", Claims: claims})
+	both := g.on(fixture.Workload{Name: "both", Replicas: 3, CPU: "50m", Claims: claims})
 	web := g.on(fixture.Workload{Name: "web", Replicas: 3, CPU: "50m"})
 	testenv.Test(t, features.New("volumes in one zone, and a constraint to spread over zones").
-		Setup(g.lay(t, g.zones("east", "west")...)).
+		Setup(g.lay(t, append(g.zones("east", "west"), g.node("other-east", "east", nil))...)).
 		Setup(classOfZone(t, "only-east", "east")).
 		Assess("stock keeps the second ordinal waiting", step(func(ctx context.Context, t *testing.T, s scene) {
 			s.create(ctx, t, stock.Service(), spreadOverZones(stock))
@@ -39,6 +40,15 @@ func TestPinnedVolume(t *testing.T) {
 		Assess("ours runs each beside its volume", step(func(ctx context.Context, t *testing.T, s scene) {
 			s.create(ctx, t, ours.Service(), spreadOverZones(ours))
 			s.awaitPlaces(ctx, t, ours.Name, "east east east")
+		})).
+		Assess("another constraint, in which it has a choice, is kept", step(func(ctx context.Context, t *testing.T, s scene) {
+			set := spreadOverZones(both)
+			hosts := zoneConstraint(both)[0]
+			hosts.TopologyKey = corev1.LabelHostname // the node in west has none, so those in east take one each
+			set.Spec.Template.Spec.TopologySpreadConstraints = append(set.Spec.Template.Spec.TopologySpreadConstraints, hosts)
+			s.create(ctx, t, both.Service(), set)
+			s.awaitPlaces(ctx, t, both.Name, "east east")
+			s.awaitPending(ctx, t, "both-2", corev1.PodReasonUnschedulable, constraints)
 		})).
 		Assess("a restart changes neither", step(func(ctx context.Context, t *testing.T, s scene) {
 			s.deletePod(ctx, t, "ours-1")
