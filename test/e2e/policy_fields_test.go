@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -130,16 +131,8 @@ func TestParallelSpread(t *testing.T) {
 			}
 			for name := range sets {
 				zones := strings.Fields(s.awaitSet(ctx, t, name, 12).Zones())
-				perZone := map[string]int{}
-				for _, zone := range zones {
-					perZone[zone] = 0
-				}
-				for ordinal, zone := range zones {
-					perZone[zone]++
-					counts := slices.Sorted(maps.Values(perZone))
-					if most, least := counts[len(counts)-1], counts[0]; most-least > 1 {
-						t.Errorf("ordinals 0 to %d of %s are out of balance: %v", ordinal, name, perZone)
-					}
+				if err := balanced(zones); err != nil {
+					t.Errorf("%s: %v", name, err)
 				}
 				for shard := range slices.Chunk(zones, 3) {
 					if name == "shards" && len(slices.Compact(slices.Sorted(slices.Values(shard)))) < len(shard) {
@@ -149,4 +142,21 @@ func TestParallelSpread(t *testing.T) {
 			}
 		})).
 		Feature())
+}
+
+// balanced tells whether the numbers of ordinals per zone differ by one at
+// most, up to each ordinal.
+func balanced(zones []string) error {
+	perZone := map[string]int{}
+	for _, zone := range zones {
+		perZone[zone] = 0
+	}
+	for ordinal, zone := range zones {
+		perZone[zone]++
+		counts := slices.Sorted(maps.Values(perZone))
+		if counts[len(counts)-1]-counts[0] > 1 {
+			return fmt.Errorf("ordinals 0 to %d of %v are out of balance: %v", ordinal, zones, perZone)
+		}
+	}
+	return nil
 }

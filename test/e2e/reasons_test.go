@@ -65,7 +65,7 @@ func TestReasons(t *testing.T) {
 			}
 			t.Log(s.awaitPending(ctx, t, "ordered-2", corev1.PodReasonSchedulingGated, says...))
 			s.awaitEvent(ctx, t, "Pod", "ordered-2", "OrdinalGated", says...)
-			s.saysWhy(ctx, t, "ordered-0", "rules[0] for ordinals 0: "+capacityLabel+" In (on-demand)")
+			s.saysWhy(ctx, t, "ordered-0", "not selected by rule 1 (ordinals 0: "+capacityLabel+" In (on-demand))")
 		})).
 		Assess("once bound, nothing of that is left", step(func(ctx context.Context, t *testing.T, s scene) {
 			s.create(ctx, t, g.node("demand", "why-a", map[string]string{capacityLabel: "on-demand"}))
