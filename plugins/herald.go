@@ -5,12 +5,14 @@ package plugins
 
 import (
 	"context"
+	"encoding/json"
 	"sync"
 
 	"github.com/berth-dev/berth/plugins/api/v1alpha1"
 	"github.com/berth-dev/berth/plugins/policies"
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -19,7 +21,6 @@ import (
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 	podutil "k8s.io/kubernetes/pkg/api/v1/pod"
-	schedutil "k8s.io/kubernetes/pkg/scheduler/util"
 )
 
 // The reasons of the events that no scheduling cycle tells.
@@ -142,22 +143,45 @@ func (h *herald) tellPod(ctx context.Context, queue workqueue.TypedRateLimitingI
 		queue.Forget(uid)
 		return true
 	}
-	pod := notice.pod
+	pod := h.source.Pod(notice.pod.Namespace, notice.pod.Name)
+	if pod == nil || pod.UID != uid || pod.Spec.NodeName != "" {
+		queue.Forget(uid)
+		return true
+	}
 	if queue.NumRequeues(uid) == 0 {
 		h.recorder.Eventf(pod, nil, v1.EventTypeNormal, reasonGated, action, "%s", notice.message)
 	}
-	status := pod.Status.DeepCopy()
-	podutil.UpdatePodCondition(status, &v1.PodCondition{
-		Type: v1.PodScheduled, Status: v1.ConditionFalse, Reason: v1.PodReasonSchedulingGated, Message: notice.message,
-	})
-	err := schedutil.PatchPodStatus(ctx, h.client, pod.Name, pod.Namespace, &pod.Status, status)
-	if err != nil && !apierrors.IsNotFound(err) && ctx.Err() == nil {
+	switch err := h.condition(ctx, pod, notice.message); {
+	case err == nil, apierrors.IsNotFound(err), ctx.Err() != nil:
+		queue.Forget(uid)
+	case apierrors.IsConflict(err): // look again whether it is still so
+		queue.AddRateLimited(uid)
+	default:
 		klog.FromContext(ctx).Error(err, "Writing why a pod waits", "pod", klog.KObj(pod))
 		queue.AddRateLimited(uid)
-		return true
 	}
-	queue.Forget(uid)
 	return true
+}
+
+// condition writes that a pod waits, into this very state of it: into one that
+// is bound by now it would say what is not so any more, for ever.
+func (h *herald) condition(ctx context.Context, pod *v1.Pod, message string) error {
+	status := pod.Status.DeepCopy()
+	if !podutil.UpdatePodCondition(status, &v1.PodCondition{
+		Type: v1.PodScheduled, Status: v1.ConditionFalse, Reason: v1.PodReasonSchedulingGated, Message: message,
+	}) {
+		return nil
+	}
+	_, scheduled := podutil.GetPodCondition(status, v1.PodScheduled)
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": pod.UID, "resourceVersion": pod.ResourceVersion},
+		"status":   map[string]any{"conditions": []v1.PodCondition{*scheduled}},
+	})
+	if err != nil {
+		return err
+	}
+	_, err = h.client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	return err
 }
 
 // tellPolicies tells policies that they are invalid or have no effect, each

@@ -158,18 +158,31 @@ func (s *source) enroll(namespace string) {
 	if !s.book.MakesSlots(namespace) {
 		return
 	}
+	// What is noted is looked at again: it may have gone, and its handler been
+	// told so, between the list and the note.
 	pods, _ := s.pods.List(labels.Everything()) // the scheduler's store of pods has no index by namespace
 	for _, pod := range pods {
 		if slot, ok := s.book.SlotOf(pod); ok && (namespace == "" || pod.Namespace == namespace) {
 			s.pod(slot, pod.Name, true)
+			if now := s.Pod(pod.Namespace, pod.Name); now == nil || !same(s.book.SlotOf(now))(slot) {
+				s.pod(slot, pod.Name, false)
+			}
 		}
 	}
 	claims, _ := s.claims.List(labels.Everything())
 	for _, claim := range claims {
 		if slot, ok := s.book.SlotOfClaim(claim); ok && (namespace == "" || claim.Namespace == namespace) {
 			s.claim(slot, claim.Name, true)
+			if now := s.Claim(claim.Namespace, claim.Name); now == nil || !same(s.book.SlotOfClaim(now))(slot) {
+				s.claim(slot, claim.Name, false)
+			}
 		}
 	}
+}
+
+// same tells whether a slot that was found is a given one.
+func same(found statefulset.Slot, ok bool) func(statefulset.Slot) bool {
+	return func(slot statefulset.Slot) bool { return ok && found == slot }
 }
 
 func claimMoved(before, after *v1.PersistentVolumeClaim) bool {

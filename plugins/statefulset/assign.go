@@ -132,6 +132,7 @@ func (a *assignment) settle(c *census, s int32) {
 	}
 	a.release(s)
 	a.left = append(a.left[:0], c.candidates(int(i))...)
+	c.turns(int(i), a.left)
 	for {
 		best, by, _ := c.choose(a.left)
 		if a.place(s, best) {

@@ -23,6 +23,9 @@ type census struct {
 	blockSize, blockEnd int
 	block, rest         int32
 
+	at   int32 // the slot at hand, from 1, as turns sees it
+	last int   // the place of the last slot with a home
+
 	reached, kept []int32 // the last answers of reachable and together
 }
 
@@ -35,6 +38,7 @@ type tally struct {
 	shard, members int32
 	// mates are the slots of the block there, the first of them the lowest.
 	block, mates, first int32
+	turn                int32 // the last slot for which the domain was due, from 1
 }
 
 // aLower is one slot more among the lower ones of a tally's balance.
@@ -51,6 +55,9 @@ func (p *Plan) census() *census {
 		Plan: p, tallies: make([]tally, len(p.domains)), atMost: p.atMost(),
 		shardSize: spread.ShardSize, blockSize: spread.BlockSize, shard: none,
 		grouped: spread.ShardSize > 0 || spread.BlockSize > 0,
+	}
+	for c.last = len(p.entries) - 1; c.last >= 0 && !p.entries[c.last].homed; {
+		c.last--
 	}
 	for d, homes := range p.counts {
 		c.tallies[d].homes, c.tallies[d].balance = homes, uint64(homes)

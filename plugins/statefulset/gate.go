@@ -57,7 +57,7 @@ func (p *Planner) Start(slot Slot, pod *corev1.Pod) Gate {
 	gate := Gate{Slot: slot, Policy: q.policy}
 	gate.For, gate.Closed = r.first(q.policy, i)
 	if gate.Closed = gate.Closed && !p.boundBefore(r, slot, i); gate.Closed {
-		r.gated[slot.Ordinal] = waiter{pod: pod}
+		r.gated[slot.Ordinal] = waiter{pod: pod, behind: gate.For}
 	} else {
 		delete(r.gated, slot.Ordinal)
 	}
@@ -114,12 +114,23 @@ func (p *Planner) openOrdered(key SetKey, r *record, policy *Policy) (wake []*co
 			first[shard] = ordinal
 		}
 	}
+	next := map[int]int{} // by shard, the lowest slot that waits
 	for ordinal, w := range r.gated {
-		lower, waits := first[policy.ShardOf(ordinal)]
+		shard := policy.ShardOf(ordinal)
+		lower, waits := first[shard]
 		i, wanted := r.index(ordinal)
 		if !waits || lower >= ordinal || (wanted && p.boundBefore(r, Slot{Set: key, Ordinal: ordinal}, i)) {
 			wake = append(wake, w.pod)
 			delete(r.gated, ordinal)
+		} else if lowest, found := next[shard]; !found || ordinal < lowest {
+			next[shard] = ordinal
+		}
+	}
+	// What the next in line waits for is told anew: it comes to the gate again.
+	// To tell all of them at each step would be work by the square of the set.
+	for shard, ordinal := range next {
+		if w := r.gated[ordinal]; w.behind != first[shard] {
+			wake = append(wake, w.pod)
 		}
 	}
 	return wake

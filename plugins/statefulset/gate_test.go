@@ -44,15 +44,15 @@ func TestGateOpensInOrder(t *testing.T) {
 		t.Fatalf("waiting: %v, want 1, 2 and 3, all for 0", got)
 	}
 	w.run(dbSlot(0), "a1", false)
-	if got := names(p.PodBound(dbSlot(0), "db-0")); got != "db-1" {
-		t.Errorf("woken when db-0 was bound: %q, want db-1", got)
+	if got := names(p.PodBound(dbSlot(0), "db-0")); got != "db-1 db-2" {
+		t.Errorf("woken when db-0 was bound: %q, want db-1, and db-2 to be told for whom it waits now", got)
 	}
-	if got := start(t, p, 1); len(got) != 0 {
-		t.Errorf("db-1 still waits: %v", got)
+	if got := start(t, p, 1, 2); len(got) != 1 || got[2] != 1 {
+		t.Errorf("waiting: %v, want 2 for 1", got)
 	}
 	w.run(dbSlot(1), "b1", false)
-	if got := names(p.PodBound(dbSlot(1), "db-1")); got != "db-2" {
-		t.Errorf("woken when db-1 was bound: %q, want db-2", got)
+	if got := names(p.PodBound(dbSlot(1), "db-1")); got != "db-2 db-3" {
+		t.Errorf("woken when db-1 was bound: %q, want db-2 db-3", got)
 	}
 }
 
@@ -199,6 +199,24 @@ func TestGateOfSelectedSet(t *testing.T) {
 	delete(w.members, 3) // deleted for good
 	if got := names(p.PodGone(Slot{Set: key, Ordinal: 3}, "pg-x")); got != "pg-y" {
 		t.Errorf("woken: %q, want pg-y", got)
+	}
+}
+
+// The next in line comes to the gate again when it waits for another one, so
+// that people are told for whom.
+func TestGateTellsTheNextInLineAnew(t *testing.T) {
+	w, p := newWorld(4)
+	w.policy = byZone(ordered(true))
+	start(t, p, 0, 1, 2, 3)
+	w.run(dbSlot(0), "a1", true)
+	if got := names(p.PodBound(dbSlot(0), "db-0")); got != "db-1 db-2" { // db-1 starts, db-2 waits for db-1 now
+		t.Errorf("woken when db-0 was ready: %q, want db-1 db-2", got)
+	}
+	if got := start(t, p, 1, 2); len(got) != 1 || got[2] != 1 {
+		t.Errorf("waiting: %v, want 2 for 1", got)
+	}
+	if got := names(p.SlotChanged(dbSlot(0))); got != "" {
+		t.Errorf("woken again though nothing changed: %q", got)
 	}
 }
 

@@ -84,7 +84,7 @@ const (
 	WithBlock
 	RoomForBlock
 	FewestLower
-	FewestInAll
+	FirstNotDue
 	FirstByName
 )
 
@@ -92,7 +92,7 @@ const (
 func (d Decider) String() string {
 	return [...]string{
 		"the only domain", "most of its block", "room for the rest of its block",
-		"fewest of its lower ordinals", "fewest of all ordinals", "first by name",
+		"fewest of its lower ordinals", "first by name, but for homes of the ordinals next", "first by name",
 	}[d]
 }
 

@@ -32,7 +32,7 @@ func TestPlacementString(t *testing.T) {
 		},
 		"fewest in all": {
 			asked{n: 2, allowed: ab, homes: map[int]*Home{1: at("zone-a")}}, 0,
-			"ordinal 0 of prod/db belongs in zone-b (the lowest ordinal; fewest of all ordinals)",
+			"ordinal 0 of prod/db belongs in zone-b (the lowest ordinal; first by name, but for homes of the ordinals next)",
 		},
 		"only one": {
 			asked{n: 1, allowed: ab[:1]}, 0,
@@ -108,7 +108,7 @@ func TestPlacementString(t *testing.T) {
 		},
 		"cap that decides": {
 			asked{spread: Spread{MaxPerDomain: 1}, n: 3, allowed: abc, homes: map[int]*Home{2: at("zone-a")}}, 0,
-			"ordinal 0 of prod/db belongs in zone-b (the lowest ordinal; first by name)",
+			"ordinal 0 of prod/db belongs in zone-b (the lowest ordinal; first by name; before it: zone-a holds 1 of at most 1)",
 		},
 		"cap of higher homes that decides": {
 			asked{spread: Spread{MaxPerDomain: 2}, n: 5, allowed: abc, homes: map[int]*Home{0: at("zone-b"), 1: at("zone-c"), 3: at("zone-a"), 4: at("zone-a")}}, 2,

@@ -66,8 +66,10 @@ const none = -1
 // Plan works out where each wanted ordinal belongs, in ordinal order: at home
 // if it has one; else in the best of the domains that its rule, its shard and
 // the cap leave it. Interleaved, the best has the fewest slots among lower
-// ordinals, then among all, then the first name. The first rule balances every
-// prefix; the second leaves room where higher ordinals already live.
+// ordinals, is not the home of one that comes next, and has the first name. The
+// first rule balances every prefix, the second keeps it so where higher
+// ordinals already live, and a slot that is bound where it was planned, in
+// whatever order, moves no other.
 // Contiguous, the best is where most of the slot's block is.
 //
 // Taking the best for one slot after the other costs next to nothing and is
@@ -85,6 +87,7 @@ func (in PlanInput) Plan() Plan {
 			e.told = (bounded || e.rule > 0) && c.breaks(i)
 		} else {
 			candidates := c.candidates(i)
+			c.turns(i, candidates)
 			e.domain, e.by, e.told = c.choose(candidates)
 			e.told = e.told || e.rule > 0
 			stuck = stuck || (e.domain == none && len(candidates) > 0)

@@ -142,7 +142,56 @@ func (o *oracle) score(i int, d string) []int {
 	if mates == 0 && spread.BlockSize > 0 && spread.MaxPerDomain > 0 && all+rest > spread.MaxPerDomain {
 		cramped = 1
 	}
-	return []int{-mates, first, cramped, lower, all}
+	return []int{-mates, first, cramped, lower, o.due(i, d)}
+}
+
+// lower counts the slots below i in a domain.
+func (o *oracle) lower(i int, d string) int {
+	n := 0
+	for _, other := range o.domains[:i] {
+		if other == d {
+			n++
+		}
+	}
+	return n
+}
+
+// due is 1 for one of the equally good domains that is the home of a slot that
+// comes while each of them gets one slot, or block, more.
+func (o *oracle) due(i int, domain string) int {
+	var equals []string
+	for _, d := range o.open(i) {
+		switch have := o.lower(i, d); {
+		case len(equals) == 0 || have < o.lower(i, equals[0]):
+			equals = []string{d}
+		case have == o.lower(i, equals[0]):
+			equals = append(equals, d)
+		}
+	}
+	size := max(o.in.Policy.Spread.BlockSize, 1)
+	to := len(equals)
+	for j := i + 1; j < len(o.in.Slots) && to > 1; {
+		if o.group(i, j, size) {
+			j++
+			continue
+		}
+		spends := false
+		for begin := j; j < len(o.in.Slots) && o.group(begin, j, size); j++ {
+			at := slices.Index(equals, o.domains[j])
+			if !o.homed(j) {
+				spends = true
+			} else if at >= 0 {
+				if equals[at] == domain {
+					return 1
+				}
+				equals[at], spends = "", true
+			}
+		}
+		if spends {
+			to--
+		}
+	}
+	return 0
 }
 
 func TestPlanIsTheBestThereIs(t *testing.T) {

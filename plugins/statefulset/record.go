@@ -33,8 +33,9 @@ type record struct {
 // waiter is a pod that was told where it belongs and is not reserved yet, or
 // that it may not start yet.
 type waiter struct {
-	pod  *corev1.Pod
-	told told
+	pod    *corev1.Pod
+	told   told
+	behind int // the ordinal that one at the gate was told to wait for
 }
 
 // told is what an answer means to the pod: it is woken when it would be told

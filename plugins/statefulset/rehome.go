@@ -19,8 +19,8 @@ func (p *Plan) rehome(i int, slots []SlotFacts) bool {
 		for p.settled < len(p.entries) && p.entries[p.settled].homed {
 			p.settled++
 		}
-		// Lower slots without a home count it among all slots only once it has
-		// one; and where slots were assigned exactly, each depends on all.
+		// Caps, shards and turns of lower slots without a home see it only once it
+		// has one; and where slots were assigned exactly, each depends on all.
 		if p.settled != i || p.exact || e.bound {
 			return false
 		}

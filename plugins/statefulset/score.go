@@ -69,34 +69,87 @@ func (c *census) blockScore(t *tally) uint64 {
 	}
 }
 
-// balanced picks the candidate with the fewest lower slots, then the fewest of
-// all, then the first by name. What tells the best from the next best tells it
-// from all.
+// balanced picks the candidate with the fewest lower slots; of equals the first
+// by name that is not due, see turns.
 func (c *census) balanced(candidates []int32) (place int32, by Decider, told bool) {
 	place = none
-	best, next := uint64(math.MaxUint64), uint64(math.MaxUint64)
+	open, best, equals := 0, int32(math.MaxInt32), 0
 	for _, d := range candidates {
 		t := &c.tallies[d]
-		switch {
-		case c.barred(t):
+		if c.barred(t) {
 			told = true
-		case t.balance < best:
-			best, next, place = t.balance, best, d
-		default:
-			next = min(next, t.balance)
+			continue
+		}
+		open++
+		switch lower := t.lower(); {
+		case lower < best:
+			best, equals, place, by = lower, 1, d, FirstByName
+		case lower == best:
+			if equals++; c.due(place) && !c.due(d) {
+				place, by = d, FirstNotDue
+			}
 		}
 	}
 	switch {
-	case next == math.MaxUint64:
+	case open < 2:
 		return place, OnlyDomain, told
-	case best == next:
-		return place, FirstByName, told
-	case best/aLower == next/aLower:
-		return place, FewestInAll, told
-	default:
+	case equals < 2:
 		return place, FewestLower, told
+	default:
+		return place, by, told
 	}
 }
+
+// turns finds out which of the domains that are equally good for a slot are
+// due: homes of slots that come next, while each of these domains gets one slot
+// more. To take one of them would give it two and leave another without, in
+// some prefix of the set. Homes beyond that do not count: a slot that is bound
+// where it was planned, before lower ones are, must not move these.
+func (c *census) turns(i int, candidates []int32) {
+	c.at = int32(i) + 1
+	if i >= c.last {
+		return // no home is above
+	}
+	best, equals := int32(math.MaxInt32), 0
+	for _, d := range candidates {
+		if t := &c.tallies[d]; !c.barred(t) {
+			switch lower := t.lower(); {
+			case lower < best:
+				best, equals = lower, 1
+			case lower == best:
+				equals++
+			}
+		}
+	}
+	size := max(c.blockSize, 1)
+	for j := c.behind(i, size); equals > 1 && j < len(c.entries); {
+		end, free, home := c.behind(j, size), false, false
+		for ; j < end; j++ {
+			e := &c.entries[j]
+			if !e.homed {
+				free = true
+			} else if t := &c.tallies[e.domain]; t.lower() == best && t.turn != c.at && contains(candidates, e.domain) && !c.barred(t) {
+				t.turn, home = c.at, true
+			}
+		}
+		if free || home {
+			equals--
+		}
+	}
+}
+
+// behind returns the place of the first slot behind the group of a size that
+// the one at i is in.
+func (c *census) behind(i, size int) int {
+	last := groupOf(int(c.entries[i].ordinal), size).Last
+	for i++; i < len(c.entries) && int(c.entries[i].ordinal) <= last; {
+		i++
+	}
+	return i
+}
+
+// due tells whether a domain is the home of a slot that comes next.
+func (c *census) due(d int32) bool { return c.tallies[d].turn == c.at }
 
 // barred tells whether the shard or the cap keep the slot at hand out.
 func (c *census) barred(t *tally) bool { return t.all() >= c.atMost || t.shard == c.shard }
@@ -104,5 +157,16 @@ func (c *census) barred(t *tally) bool { return t.all() >= c.atMost || t.shard =
 // compare ranks two domains for the slot at hand, the better one first.
 func (c *census) compare(a, b int32) int {
 	x, y := &c.tallies[a], &c.tallies[b]
-	return cmp.Or(cmp.Compare(c.blockScore(x), c.blockScore(y)), cmp.Compare(x.balance, y.balance), cmp.Compare(a, b))
+	return cmp.Or(cmp.Compare(c.blockScore(x), c.blockScore(y)), cmp.Compare(x.lower(), y.lower()), c.compareTurns(a, b), cmp.Compare(a, b))
+}
+
+func (c *census) compareTurns(a, b int32) int {
+	switch x, y := c.due(a), c.due(b); {
+	case x == y:
+		return 0
+	case y:
+		return -1
+	default:
+		return 1
+	}
 }

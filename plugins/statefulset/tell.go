@@ -15,7 +15,9 @@ func (c *census) tell(i int, p *Placement) {
 		c.tellHome(i, p)
 		return
 	}
-	for _, d := range c.candidates(i) {
+	candidates := c.candidates(i)
+	c.turns(i, candidates)
+	for _, d := range candidates {
 		if !c.before(d, e) {
 			continue
 		}
@@ -125,7 +127,9 @@ func (p *Plan) neighbour(i int, domain int32, group OrdinalRange) (int, bool) {
 func (c *census) fallback(i int) []string {
 	e := &c.entries[i]
 	var open []int32
-	for _, d := range c.candidates(i) {
+	candidates := c.candidates(i)
+	c.turns(i, candidates)
+	for _, d := range candidates {
 		t := &c.tallies[d]
 		if sibling := c.shardSize > 0 && t.shard == c.shard && t.members > 0; d != e.domain && t.homes < c.atMost && !sibling {
 			open = append(open, d)
