@@ -48,12 +48,13 @@ func (p *Planner) withoutLost(nodes *topology, spread *Spread, lists [][]string)
 	if spread.LossAfter == 0 {
 		return lists, time.Time{}
 	}
+	p.watched[spread.TopologyKey] = struct{}{}
 	var deadline time.Time
 	lost := map[string]bool{}
 	for _, domain := range lists[0] {
-		at, may := p.lostAt(nodes, label{spread.TopologyKey, domain}, spread.LossAfter)
-		switch {
-		case !may:
+		since, unready := p.unreadySince(nodes, label{spread.TopologyKey, domain})
+		switch at := since.Add(spread.LossAfter); {
+		case !unready:
 		case !p.rules.Now().Before(at):
 			lost[domain] = true
 		case deadline.IsZero() || at.Before(deadline):
@@ -69,25 +70,35 @@ func (p *Planner) withoutLost(nodes *topology, spread *Spread, lists [][]string)
 	return lists, deadline
 }
 
-// lostAt returns when a domain counts as lost that has no ready node now.
-func (p *Planner) lostAt(nodes *topology, domain label, after time.Duration) (time.Time, bool) {
+// unreadySince returns since when a domain has no ready node. What the nodes
+// say counts when the domain is first looked at; from then on it is what was
+// seen, since a node that goes, or one that never gets ready, says less.
+func (p *Planner) unreadySince(nodes *topology, domain label) (time.Time, bool) {
 	since, unready := nodes.unready(domain)
 	if !unready {
-		delete(p.empty, domain)
+		delete(p.unready, domain)
 		return time.Time{}, false
+	}
+	if known, seen := p.unready[domain]; seen {
+		return known, true
 	}
 	if since.IsZero() { // no node at all
 		if p.rules.EmptyIsLost {
-			return p.rules.Now(), true
+			return time.Time{}, true
 		}
-		known, seen := p.empty[domain]
-		if !seen {
-			known = p.rules.Now()
-			p.empty[domain] = known
-		}
-		since = known
+		since = p.rules.Now()
 	}
-	return since.Add(after), true
+	p.unready[domain] = since
+	return since, true
+}
+
+// noteReadiness follows the domains of a node that changed, if any may be lost.
+func (p *Planner) noteReadiness(node *corev1.Node) {
+	for key := range p.watched {
+		if node != nil && node.Labels[key] != "" {
+			p.unreadySince(p.topology, label{key, node.Labels[key]})
+		}
+	}
 }
 
 // nodeConcerns marks what another state of a node may change for a set, and
@@ -100,9 +111,9 @@ func (p *Planner) nodeConcerns(r *record, before, after *corev1.Node) bool {
 		}
 	}
 	arranged := arrangementChanged(before, after)
-	if arranged {
+	if relabelled := relabelled(before, after); arranged {
 		for i := range r.facts {
-			if r.facts[i].dependsOn(name) {
+			if r.facts[i].dependsOn(name, relabelled) {
 				r.forget(int(r.slots[i].Ordinal))
 			}
 		}
@@ -122,6 +133,11 @@ func (p *Planner) domainsMayChange(r *record, before, after *corev1.Node, arrang
 		return true
 	case !arranged || (len(policy.Spread.Domains) > 0 && len(policy.Rules) == 0):
 		return false
+	}
+	for _, w := range r.waiting {
+		if !(question{pod: w.pod, policy: policy}).sameDomains(r.question) {
+			return true // the domains are those of who asked last
+		}
 	}
 	usable := p.rules.Usable(r.question.pod)
 	for i, domains := range r.allowed {

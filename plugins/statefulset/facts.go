@@ -26,11 +26,13 @@ type fact struct {
 	// byNodes tells that any node may change the home: its volume is tied to
 	// labels that are not the domain.
 	byNodes bool
+	// stale tells that the fact is to be read again.
+	stale bool
 }
 
 // dependsOn tells whether another state of the node may give another fact.
-func (f *fact) dependsOn(node string) bool {
-	return f.byNodes || (node != "" && (f.asked[0] == node || f.asked[1] == node))
+func (f *fact) dependsOn(node string, relabelled bool) bool {
+	return (f.byNodes && relabelled) || (node != "" && (f.asked[0] == node || f.asked[1] == node))
 }
 
 // reader reads the facts of one set's slots.

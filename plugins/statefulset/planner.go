@@ -34,7 +34,8 @@ type Planner struct {
 	records  map[SetKey]*record
 	reserved map[Slot]reservation
 	bound    map[SetKey]map[int]struct{} // slots that were bound before
-	empty    map[label]time.Time         // since when a domain that may be lost has no node
+	unready  map[label]time.Time         // since when a domain has no ready node
+	watched  map[string]struct{}         // the topology keys of domains that may be lost
 }
 
 // reservation is a slot whose pod has a node in memory, not yet in the API.
@@ -59,7 +60,7 @@ func NewPlanner(source Source, rules Rules) *Planner {
 	return &Planner{
 		source: source, rules: rules,
 		records: map[SetKey]*record{}, reserved: map[Slot]reservation{},
-		bound: map[SetKey]map[int]struct{}{}, empty: map[label]time.Time{},
+		bound: map[SetKey]map[int]struct{}{}, unready: map[label]time.Time{}, watched: map[string]struct{}{},
 	}
 }
 
@@ -180,10 +181,17 @@ func (p *Planner) PolicyChanged(concerned func(SetKey) bool) (wake []*corev1.Pod
 		if !concerned(key) {
 			continue
 		}
-		wake = append(wake, p.reconsider(key, r)...)
-		if key.Selected && p.unknown(key) { // its pods are no slots any more: nobody tells how they fare
-			delete(p.records, key)
+		if !key.Selected {
+			wake = append(wake, p.reconsider(key, r)...)
+			continue
 		}
+		// Its pods may be other slots now, or none: who waits comes again as that.
+		for _, waiting := range []map[int]waiter{r.waiting, r.gated} {
+			for _, w := range waiting {
+				wake = append(wake, w.pod)
+			}
+		}
+		delete(p.records, key)
 	}
 	for key := range p.bound {
 		if key.Selected && concerned(key) {
@@ -207,6 +215,8 @@ func (p *Planner) NodeChanged(name string) (wake []*corev1.Pod) {
 		return nil
 	}
 	p.topology.replace(name, after)
+	p.noteReadiness(before)
+	p.noteReadiness(after)
 	for key, r := range p.records {
 		if p.nodeConcerns(r, before, after) {
 			wake = append(wake, p.reconsider(key, r)...)

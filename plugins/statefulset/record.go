@@ -61,7 +61,14 @@ func (p *Planner) record(key SetKey) *record {
 	return r
 }
 
-func (r *record) forget(ordinal int) { r.stale = append(r.stale, ordinal) }
+// forget marks the facts of a slot to be read again. Those of a slot that is
+// not known are read when it is asked about.
+func (r *record) forget(ordinal int) {
+	if i, known := r.index(ordinal); known && !r.facts[i].stale {
+		r.facts[i].stale = true
+		r.stale = append(r.stale, ordinal)
+	}
+}
 
 // index returns the place of an ordinal among the wanted ones.
 func (r *record) index(ordinal int) (int, bool) {
@@ -82,6 +89,11 @@ func (p *Planner) changed(slot Slot) []*corev1.Pod {
 			delete(p.records, slot.Set)
 		}
 		return nil
+	}
+	if q := r.question; r.plan != nil && q.policy.Spread != nil && !q.policy.Spread.Preferred {
+		if p.update(r, slot.Set, q); r.plan != nil && !r.moved {
+			return p.openGates(slot.Set, r)
+		}
 	}
 	return p.reconsider(slot.Set, r)
 }
@@ -172,7 +184,8 @@ func (p *Planner) update(r *record, key SetKey, q question) {
 	if asked.policy != q.policy {
 		r.plan, r.allowed = nil, nil
 	}
-	again := asked.policy == nil || q.key() != asked.key() || !slices.Equal(q.templates, asked.templates)
+	again := asked.policy == nil || q.key() != asked.key() || !slices.Equal(q.templates, asked.templates) ||
+		(key.Selected && asked.policy != q.policy) // another policy finds ordinals elsewhere
 	if again || !slices.Equal(q.ordinals, asked.ordinals) || asked.policy != q.policy {
 		p.arrange(r, key, q, again)
 	}

@@ -40,6 +40,11 @@ func arrangementChanged(before, after *corev1.Node) bool {
 		})
 }
 
+// relabelled tells whether two states of a node can reach other volumes.
+func relabelled(before, after *corev1.Node) bool {
+	return before == nil || after == nil || !maps.Equal(before.Labels, after.Labels)
+}
+
 // readiness is whether a node is ready, and if not, since when.
 type readiness struct {
 	ready bool
@@ -202,22 +207,27 @@ func (t *topology) reach(volume *corev1.PersistentVolume, key string, reaches fu
 		return named, false
 	}
 	found := map[string]struct{}{}
-	look := func(node *corev1.Node) {
-		domain := node.Labels[key]
-		if _, known := found[domain]; !known && domain != "" && reaches(volume, node) {
-			found[domain] = struct{}{}
-		}
-	}
-	if narrow != nil {
-		for _, value := range narrow.Values {
-			for _, node := range t.labelled(narrow.Key)[value] {
-				look(node)
+	look := func(nodes map[string]*corev1.Node) {
+		for _, node := range nodes {
+			domain := node.Labels[key]
+			if _, known := found[domain]; !known && domain != "" && reaches(volume, node) {
+				found[domain] = struct{}{}
 			}
 		}
-	} else {
-		for _, node := range t.byName {
-			look(node)
+	}
+	switch {
+	case narrow != nil:
+		for _, value := range narrow.Values {
+			look(t.labelled(narrow.Key)[value])
 		}
+	case named != nil:
+		for _, domain := range named { // its nodes mostly reach it, and the first is enough
+			if t.has(label{key, domain}, func(node *corev1.Node) bool { return reaches(volume, node) }) {
+				found[domain] = struct{}{}
+			}
+		}
+	default:
+		look(t.byName)
 	}
 	if len(found) == 0 {
 		return named, true // no such node exists today, but the volume says where it would be
