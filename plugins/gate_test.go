@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/berth-dev/berth/plugins/policies"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
@@ -99,5 +100,66 @@ func TestConflictIsTold(t *testing.T) {
 	book.Set(younger)
 	if got := next(t, "event", says); !strings.HasPrefix(got, "younger: ") || !strings.Contains(got, `"db-policy"`) {
 		t.Errorf("event: %s", got)
+	}
+}
+
+// Pods that came into the queue before the policies were read, as in a process
+// that stands by, do not start out of order when it leads.
+func TestGateHoldsWhoCameBeforeThePolicies(t *testing.T) {
+	first, second := slotPod("db", 0).Obj(), slotPod("db", 1).Obj()
+	second.Spec.Containers = []v1.Container{{Name: "c", Image: "i"}}
+	client := fake.NewClientset(roomy("a1", "a"), roomy("b1", "b"), set("db", 2), second)
+	book := policies.NewBook()
+	bindings, says := runAfter(t, client, book, func() {
+		book.Set(policy(t, inOrder))
+		book.MarkReady(nil)
+	})
+	if got := next(t, "event", says); !strings.Contains(got, "ordinal 1 of prod/db starts when") {
+		t.Errorf("event: %s", got)
+	}
+	createPod(t, client, first)
+	for _, want := range []string{"db-0", "db-1"} {
+		if got := next(t, "binding", bindings)[0]; got != want {
+			t.Errorf("bound: %s, want %s", got, want)
+		}
+	}
+}
+
+// A pod whose set is deleted with --cascade=orphan is nobody's slot: it starts.
+func TestOrphansAreWoken(t *testing.T) {
+	for name, wait := range map[string]struct {
+		spec  string
+		event string
+	}{
+		"at the gate":           {inOrder, "ordinal 1 of prod/db starts when"},
+		"for a domain to come":  {`{spread: {domains: [z]}}`, "outside the planned domain z"},
+		"for a node of its own": {`{separateNodes: Required}`, "with another slot of prod/db"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			objects := objects(roomy("a1", "a"), set("db", 2))
+			if name == "for a node of its own" {
+				objects = append(objects, slotPod("db", 0).Node("a1").Obj())
+			}
+			client, book := fake.NewClientset(objects...), noPolicies()
+			book.Set(policy(t, wait.spec))
+			bindings, says := run(t, client, book)
+			plain := claiming()
+			plain.Name, plain.UID, plain.Spec.SchedulerName = "plain", "plain", "berth-scheduler"
+			createPod(t, client, plain) // who places a pod tells people
+			next(t, "binding", bindings)
+			pod := slotPod("db", 1).Obj()
+			createPod(t, client, pod)
+			if got := next(t, "event", says); !strings.Contains(got, wait.event) {
+				t.Fatalf("event: %s", got)
+			}
+			orphan := pod.DeepCopy()
+			orphan.OwnerReferences = nil
+			if _, err := client.CoreV1().Pods("prod").Update(t.Context(), orphan, metav1.UpdateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			if got := next(t, "binding", bindings)[0]; got != "db-1" {
+				t.Errorf("bound: %s, want db-1", got)
+			}
+		})
 	}
 }

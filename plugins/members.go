@@ -70,11 +70,7 @@ func (m *members) note(slot statefulset.Slot, of func(*member) map[string]struct
 		r = &roster{slots: map[int]*member{}}
 		m.sets[slot.Set] = r
 	}
-	its := r.slots[slot.Ordinal]
-	if its == nil {
-		its = &member{pods: map[string]struct{}{}, claims: map[string]struct{}{}}
-		r.slots[slot.Ordinal] = its
-	}
+	its := r.member(slot.Ordinal)
 	if exists {
 		of(its)[name] = struct{}{}
 	} else {
@@ -87,14 +83,43 @@ func (m *members) note(slot statefulset.Slot, of func(*member) map[string]struct
 		delete(m.sets, slot.Set)
 		return
 	}
-	if len(r.slots) != len(r.ordinals) || r.slots[slot.Ordinal] == nil {
+	if len(r.slots) != len(r.ordinals) {
 		r.ordinals = slices.Sorted(maps.Keys(r.slots))
 	}
 }
 
-// forget drops the sets of a namespace, or all, to be noted anew.
-func (m *members) forget(namespace string) {
+func (r *roster) member(ordinal int) *member {
+	its := r.slots[ordinal]
+	if its == nil {
+		its = &member{pods: map[string]struct{}{}, claims: map[string]struct{}{}}
+		r.slots[ordinal] = its
+	}
+	return its
+}
+
+// replace puts what is noted in the place of the sets of a namespace, or of
+// all. Others wait meanwhile.
+func (m *members) replace(namespace string, all func(note func(slot statefulset.Slot, pod, claim string))) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	maps.DeleteFunc(m.sets, func(key statefulset.SetKey, _ *roster) bool { return namespace == "" || key.Namespace == namespace })
+	all(func(slot statefulset.Slot, pod, claim string) {
+		r := m.sets[slot.Set]
+		if r == nil {
+			r = &roster{slots: map[int]*member{}}
+			m.sets[slot.Set] = r
+		}
+		its := r.member(slot.Ordinal)
+		if pod != "" {
+			its.pods[pod] = struct{}{}
+		}
+		if claim != "" {
+			its.claims[claim] = struct{}{}
+		}
+	})
+	for key, r := range m.sets {
+		if namespace == "" || key.Namespace == namespace {
+			r.ordinals = slices.Sorted(maps.Keys(r.slots))
+		}
+	}
 }

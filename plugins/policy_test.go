@@ -132,6 +132,49 @@ func TestOperatorMadePods(t *testing.T) {
 	}
 }
 
+// The claims of a StatefulSet carry its labels, and are no claims of others.
+func TestClaimsOfAStatefulSetAreItsOwn(t *testing.T) {
+	claim := bound("data-db-0", zone, "a")
+	claim[0].(*v1.PersistentVolumeClaim).Labels = map[string]string{"app": "pg"}
+	policy := policy(t, `{selector: {matchLabels: {app: pg}}, ordinal: {namePattern: ".*-(\\d+)"}, spread: {}}`)
+	pod := st.MakePod().Namespace("prod").Name("pg-1").UID("pg-1").SchedulerName("berth-scheduler").Label("app", "pg").Obj()
+	c := newCluster(t, nil, objects(nodes("a1", "b1"), set("db", 1, "data"), claim, policy)...)
+	if got := c.try(t, pod).fits(); got != "a1" {
+		t.Errorf("as if data-db-0 were beside it: it fits on %q, want a1", got)
+	}
+	if err := c.client.AppsV1().StatefulSets("prod").Delete(t.Context(), "db", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-c.activated; got != "prod/pg-1" {
+		t.Errorf("woken when nobody else has the claim: %s, want prod/pg-1", got)
+	}
+	if got := c.try(t, pod).fits(); got != "b1" {
+		t.Errorf("beside the claim that is of nobody else: it fits on %q, want b1", got)
+	}
+}
+
+// A claim that gets another ordinal leaves its old one.
+func TestRelabelledClaimMoves(t *testing.T) {
+	claim := bound("x", zone, "c")
+	claim[0].(*v1.PersistentVolumeClaim).Labels = map[string]string{"app": "pg", "ordinal": "2"}
+	made := st.MakePod().Namespace("prod").Name("pg").UID("pg").SchedulerName("berth-scheduler").Label("app", "pg").Label("ordinal", "2").Obj()
+	c := newCluster(t, nil, objects(nodes("a1", "b1", "c1"), claim, policy(t, `{selector: {matchLabels: {app: pg}}, ordinal: {label: ordinal}, spread: {}}`))...)
+	if got := c.try(t, made).fits(); got != "c1" {
+		t.Fatalf("fits on %q, want c1", got)
+	}
+	moved := claim[0].(*v1.PersistentVolumeClaim).DeepCopy()
+	moved.Labels = map[string]string{"app": "pg", "ordinal": "9"}
+	if _, err := c.client.CoreV1().PersistentVolumeClaims("prod").Update(t.Context(), moved, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-c.activated; got != "prod/pg" {
+		t.Errorf("woken: %s, want prod/pg", got)
+	}
+	if got := c.try(t, made).fits(); got != "a1" {
+		t.Errorf("fits on %q, want a1", got)
+	}
+}
+
 // The same answers that refuse nodes explain, in the pod's event, what stands
 // in the way where the slot belongs.
 func TestExplanation(t *testing.T) {

@@ -5,6 +5,7 @@ package plugins_test
 
 import (
 	"context"
+	goruntime "runtime"
 	"sync"
 	"testing"
 	"time"
@@ -30,6 +31,13 @@ import (
 // everywhere beside the in-tree ones. It returns the bindings as pod and node,
 // and what the events say of pods that wait.
 func run(t *testing.T, client *fake.Clientset, book *policies.Book) (bindings chan [2]string, waits chan string) {
+	t.Helper()
+	return runAfter(t, client, book, func() {})
+}
+
+// runAfter is run with something that happens when the queue has its pods and
+// nobody places them yet, as while another process leads.
+func runAfter(t *testing.T, client *fake.Clientset, book *policies.Book, standby func()) (bindings chan [2]string, waits chan string) {
 	t.Helper()
 	bindings, waits = make(chan [2]string, 100), make(chan string, 100)
 	client.PrependReactor("create", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
@@ -82,8 +90,12 @@ func run(t *testing.T, client *fake.Clientset, book *policies.Book) (bindings ch
 		t.Fatal(err)
 	}
 	var running sync.WaitGroup
-	running.Go(func() { sched.Run(ctx) })
 	running.Go(func() { shared.Run(ctx) })
+	for !shared.HasSynced() {
+		goruntime.Gosched()
+	}
+	standby()
+	running.Go(func() { sched.Run(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait(); stop(); broadcaster.Shutdown(); factory.Shutdown() })
 	return bindings, waits
 }

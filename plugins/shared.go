@@ -26,10 +26,12 @@ const expiryPeriod = time.Second
 // changes through event handlers on that factory for as long as it runs.
 //
 // A scheduler starts what needs a goroutine by Run. A simulation does not: it
-// has a Shared of its own over its own factory, gives its framework a pod
-// activator (one that does nothing), and undoes what it tried by Checkpoint.
+// has a Shared of its own (NewSimulated) over its own factory, gives its
+// framework a pod activator (one that does nothing), and undoes what it tried
+// by Checkpoint.
 type Shared struct {
-	book *policies.Book
+	book      *policies.Book
+	simulated bool
 
 	mu       sync.Mutex
 	slots    map[informers.SharedInformerFactory]*slots
@@ -46,6 +48,14 @@ type attachment struct {
 // It reads nothing until the first plugin is built.
 func NewShared(book *policies.Book) *Shared {
 	return &Shared{book: book, slots: map[informers.SharedInformerFactory]*slots{}, attached: make(chan attachment, 1)}
+}
+
+// NewSimulated returns the state for the Registry of a simulation, where every
+// gate is open: it asks where slots will be, and not when.
+func NewSimulated(book *policies.Book) *Shared {
+	shared := NewShared(book)
+	shared.simulated = true
+	return shared
 }
 
 // Checkpoint remembers the slots that are reserved and the pods that wait, and
@@ -123,6 +133,7 @@ func (s *Shared) forHandle(ctx context.Context, handle fwk.Handle) (*slots, erro
 		return known, nil
 	}
 	known := newSlots(ctx, factory, s.book, handle)
+	known.simulated = s.simulated
 	if err := known.watch(factory); err != nil {
 		return nil, fmt.Errorf("watching what places slots: %w", err)
 	}

@@ -26,8 +26,10 @@ type slots struct {
 	planner *statefulset.Planner
 	source  *source
 	herald  *herald
-	wake    func(klog.Logger, map[string]*v1.Pod)
-	logger  klog.Logger
+	// simulated tells that nobody starts and waits here.
+	simulated bool
+	wake      func(klog.Logger, map[string]*v1.Pod)
+	logger    klog.Logger
 }
 
 func newSlots(ctx context.Context, factory informers.SharedInformerFactory, book *policies.Book, handle fwk.Handle) *slots {
@@ -106,9 +108,24 @@ func (s *slots) SlotOf(pod *v1.Pod) (statefulset.Slot, bool) {
 	return s.source.book.SlotOf(pod)
 }
 
+// Current is SlotOf for a pod as the informer knows it: what the queue hands on
+// may be older than the change that made us wake it.
+func (s *slots) Current(pod *v1.Pod) (statefulset.Slot, bool) {
+	if now := s.source.Pod(pod.Namespace, pod.Name); now != nil && now.UID == pod.UID {
+		pod = now
+	}
+	return s.SlotOf(pod)
+}
+
+// Placing is Current for a pod that is being placed, which shows that this
+// process is the one that places pods.
+func (s *slots) Placing(pod *v1.Pod) (statefulset.Slot, bool) {
+	s.herald.leads()
+	return s.Current(pod)
+}
+
 // Place and the following make slots what the plugins ask for.
 func (s *slots) Place(slot statefulset.Slot, pod *v1.Pod) (statefulset.Answer, error) {
-	s.herald.leads()
 	return s.planner.Place(slot, pod)
 }
 
@@ -117,8 +134,12 @@ func (s *slots) Suits(slot statefulset.Slot, uid types.UID, node *v1.Node) (suit
 	return s.planner.Suits(slot, uid, node)
 }
 
-// Start tells whether a pod may start, and tells people if it may not.
+// Start tells whether a pod may start, and tells people if it may not. In a
+// simulation all may: it asks where slots will be, and not when.
 func (s *slots) Start(slot statefulset.Slot, pod *v1.Pod) statefulset.Gate {
+	if s.simulated {
+		return statefulset.Gate{}
+	}
 	gate := s.planner.Start(slot, pod)
 	if gate.Closed {
 		s.herald.gated(pod, gate.String())

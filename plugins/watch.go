@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
 )
@@ -55,20 +56,26 @@ func (s *slots) podChanged(before, after *v1.Pod) {
 	if after == nil || after.Spec.NodeName != "" {
 		s.herald.open(either(before, after))
 	}
-	if wasIn && (!isIn || was != is) { // gone, or its labels say so
+	another := wasIn && (!isIn || was != is) // gone, orphaned, or its labels say so
+	if another {
 		s.note(was, before.Name, false)
 		s.activate(s.planner.PodGone(was, before.UID))
 	}
-	if !isIn {
-		return
-	}
-	if !wasIn || was != is {
+	if isIn && (!wasIn || another) {
 		s.note(is, after.Name, true)
 	}
-	switch bound := after.Spec.NodeName != ""; {
-	case bound && (!wasIn || before.Spec.NodeName == ""):
+	switch arrived := isIn && (!wasIn || another); {
+	case another && after != nil && after.Spec.NodeName == "":
+		// What it was refused for is not so any more, and no event of the
+		// queue's says that.
+		s.activate([]*v1.Pod{after})
+		if arrived && is.Set.Selected {
+			s.activate(s.planner.SlotChanged(is))
+		}
+	case !isIn:
+	case after.Spec.NodeName != "" && (arrived || before.Spec.NodeName == ""):
 		s.activate(s.planner.PodBound(is, after.UID))
-	case bound && statefulset.PodReady(before) != statefulset.PodReady(after), !bound && !wasIn && is.Set.Selected:
+	case after.Spec.NodeName != "" && statefulset.PodReady(before) != statefulset.PodReady(after), arrived && is.Set.Selected:
 		s.activate(s.planner.SlotChanged(is))
 	}
 }
@@ -88,22 +95,21 @@ func (s *slots) note(slot statefulset.Slot, pod string, exists bool) {
 }
 
 func (s *slots) claimChanged(before, after *v1.PersistentVolumeClaim) {
-	claim := either(before, after)
-	for _, exists := range []bool{false, true} {
-		one := before
-		if exists {
-			one = after
-		}
-		if one == nil {
-			continue
-		}
-		if slot, ok := s.source.book.SlotOfClaim(one); ok {
-			s.source.claim(slot, one.Name, exists)
-		}
+	was, wasIn := s.source.slotOfClaim(before)
+	is, isIn := s.source.slotOfClaim(after)
+	if wasIn {
+		s.source.claim(was, before.Name, false)
 	}
-	if claimMoved(before, after) {
-		s.claimed(claim)
+	if isIn {
+		s.source.claim(is, after.Name, true)
 	}
+	if !claimMoved(before, after) {
+		return
+	}
+	if wasIn && (!isIn || was != is) {
+		s.activate(s.planner.SlotChanged(was))
+	}
+	s.claimed(either(before, after))
 }
 
 // claimed tells the planner that a claim, or its volume, is another one now.
@@ -111,9 +117,22 @@ func (s *slots) claimed(claim *v1.PersistentVolumeClaim) {
 	for _, of := range statefulset.SlotsOfClaim(claim.Namespace, claim.Name, s.source.templatesOf) {
 		s.activate(s.planner.SlotChanged(of.Slot))
 	}
-	if slot, ok := s.source.book.SlotOfClaim(claim); ok {
+	if slot, ok := s.source.slotOfClaim(claim); ok {
 		s.activate(s.planner.SlotChanged(slot))
 	}
+}
+
+// slotOfClaim returns the slot of a claim in a set that a policy selects. The
+// claims of a StatefulSet carry the labels of its pods, and are its own.
+func (s *source) slotOfClaim(claim *v1.PersistentVolumeClaim) (statefulset.Slot, bool) {
+	if claim == nil {
+		return statefulset.Slot{}, false
+	}
+	slot, ok := s.book.SlotOfClaim(claim)
+	if !ok || len(statefulset.SlotsOfClaim(claim.Namespace, claim.Name, s.templatesOf)) > 0 {
+		return statefulset.Slot{}, false
+	}
+	return slot, true
 }
 
 func (s *slots) volumeChanged(before, after *v1.PersistentVolume) {
@@ -133,15 +152,29 @@ func (s *slots) setChanged(before, after *appsv1.StatefulSet) {
 	if !setMoved(before, after) {
 		return
 	}
+	if (before == nil || after == nil) && s.source.book.MakesSlots(set.Namespace) { // its claims are its own, and of a selected set without it
+		s.enroll(set.Namespace)
+		s.activate(s.planner.PolicyChanged(func(key statefulset.SetKey) bool { return key.Selected && key.Namespace == set.Namespace }))
+	}
 	s.activate(s.planner.SetChanged(statefulset.SetKey{Namespace: set.Namespace, Name: set.Name}))
 	s.herald.changed()
 }
 
 // policyChanged follows a policy that came, went or became another one.
 func (s *slots) policyChanged(change policies.Change) {
-	s.source.enroll(change.Namespace)
+	if change.Set == "" {
+		s.enroll(change.Namespace)
+	}
 	s.activate(s.planner.PolicyChanged(change.Concerns))
 	s.herald.changed()
+}
+
+// enroll notes anew who is in the sets that policies select, and tells the
+// planner who of them runs: they were bound before anybody called them slots.
+func (s *slots) enroll(namespace string) {
+	for slot, uid := range s.source.enroll(namespace) {
+		s.activate(s.planner.PodBound(slot, uid))
+	}
 }
 
 func (l listers) templatesOf(key statefulset.SetKey) []string {
@@ -152,37 +185,36 @@ func (l listers) templatesOf(key statefulset.SetKey) []string {
 }
 
 // enroll notes anew who is in the sets that policies select in a namespace, or
-// in all.
-func (s *source) enroll(namespace string) {
-	s.forget(namespace)
-	if !s.book.MakesSlots(namespace) {
-		return
-	}
-	// What is noted is looked at again: it may have gone, and its handler been
-	// told so, between the list and the note.
-	pods, _ := s.pods.List(labels.Everything()) // the scheduler's store of pods has no index by namespace
-	for _, pod := range pods {
-		if slot, ok := s.book.SlotOf(pod); ok && (namespace == "" || pod.Namespace == namespace) {
-			s.pod(slot, pod.Name, true)
-			if now := s.Pod(pod.Namespace, pod.Name); now == nil || !same(s.book.SlotOf(now))(slot) {
-				s.pod(slot, pod.Name, false)
+// in all, and returns the slots that run. Nobody sees the sets half noted, and
+// who comes or goes meanwhile is noted afterwards.
+func (s *source) enroll(namespace string) (running map[statefulset.Slot]types.UID) {
+	running = map[statefulset.Slot]types.UID{}
+	s.members.replace(namespace, func(note func(slot statefulset.Slot, pod, claim string)) {
+		if !s.book.MakesSlots(namespace) {
+			return
+		}
+		pods, _ := s.pods.List(labels.Everything()) // the scheduler's store of pods has no index by namespace
+		for _, pod := range pods {
+			if namespace != "" && pod.Namespace != namespace {
+				continue
+			}
+			if slot, ok := s.book.SlotOf(pod); ok {
+				if note(slot, pod.Name, ""); pod.Spec.NodeName != "" {
+					running[slot] = pod.UID
+				}
 			}
 		}
-	}
-	claims, _ := s.claims.List(labels.Everything())
-	for _, claim := range claims {
-		if slot, ok := s.book.SlotOfClaim(claim); ok && (namespace == "" || claim.Namespace == namespace) {
-			s.claim(slot, claim.Name, true)
-			if now := s.Claim(claim.Namespace, claim.Name); now == nil || !same(s.book.SlotOfClaim(now))(slot) {
-				s.claim(slot, claim.Name, false)
+		claims, _ := s.claims.List(labels.Everything())
+		for _, claim := range claims {
+			if namespace != "" && claim.Namespace != namespace {
+				continue
+			}
+			if slot, ok := s.slotOfClaim(claim); ok {
+				note(slot, "", claim.Name)
 			}
 		}
-	}
-}
-
-// same tells whether a slot that was found is a given one.
-func same(found statefulset.Slot, ok bool) func(statefulset.Slot) bool {
-	return func(slot statefulset.Slot) bool { return ok && found == slot }
+	})
+	return running
 }
 
 func claimMoved(before, after *v1.PersistentVolumeClaim) bool {

@@ -55,7 +55,7 @@ func simulate(t testing.TB, objects ...runtime.Object) (*Simulator, *Overlay) {
 		served = append(served, object)
 	}
 	factory := informers.NewSharedInformerFactory(fake.NewClientset(served...), 0)
-	overlay, shared := NewOverlay(factory), plugins.NewShared(book)
+	overlay, shared := NewOverlay(factory), plugins.NewSimulated(book)
 	s, err := New(t.Context(), Options{
 		Overlay: overlay, Configuration: configuration, Registry: plugins.Registry(shared), Checkpoint: shared.Checkpoint,
 		Slot: func(pod *v1.Pod) bool {

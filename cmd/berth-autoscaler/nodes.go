@@ -45,7 +45,7 @@ func nodeParts(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, clie
 	if err != nil {
 		return nil, nil, fmt.Errorf("nodes.schedulerConfigFile %s: %w", c.Nodes.SchedulerConfigFile, err)
 	}
-	shared := plugins.NewShared(book)
+	shared := plugins.NewSimulated(book)
 	sim, err := simulator.New(ctx, simulator.Options{
 		Overlay:       simulator.NewOverlay(factory),
 		Configuration: profiles,

@@ -23,13 +23,17 @@ import (
 // Name of the plugin in the registry and in configurations.
 const Name = "OrdinalGate"
 
+// errReasonSlot is why pods that fill slots have no signature.
+const errReasonSlot = "the pod fills a slot of a set"
+
 // Args are the plugin's arguments: there are none. The order is the policy's.
 type Args struct{}
 
 // Planner knows which slots have started. The plugin declares what it needs of
 // it.
 type Planner interface {
-	SlotOf(*v1.Pod) (statefulset.Slot, bool)
+	// Current returns the slot that a pod fills now.
+	Current(*v1.Pod) (statefulset.Slot, bool)
 	// Start tells whether the pod of a slot may start. The planner wakes a pod
 	// that may not as soon as it may, and tells people why it waits.
 	Start(statefulset.Slot, *v1.Pod) statefulset.Gate
@@ -42,7 +46,9 @@ type OrdinalGate struct {
 
 var (
 	_ fwk.PreEnqueuePlugin  = &OrdinalGate{}
+	_ fwk.PreFilterPlugin   = &OrdinalGate{}
 	_ fwk.EnqueueExtensions = &OrdinalGate{}
+	_ fwk.SignPlugin        = &OrdinalGate{}
 )
 
 // New returns the plugin for one profile.
@@ -68,7 +74,7 @@ func (pl *OrdinalGate) EventsToRegister(context.Context) ([]fwk.ClusterEventWith
 // under the lock of the scheduling queue, so the pod is in the queue, to be
 // activated, before anything can open its gate.
 func (pl *OrdinalGate) PreEnqueue(_ context.Context, pod *v1.Pod) *fwk.Status {
-	slot, ok := pl.planner.SlotOf(pod)
+	slot, ok := pl.planner.Current(pod)
 	if !ok {
 		return nil
 	}
@@ -76,4 +82,27 @@ func (pl *OrdinalGate) PreEnqueue(_ context.Context, pod *v1.Pod) *fwk.Status {
 		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, gate.String())
 	}
 	return nil
+}
+
+// PreFilter looks at the gate once more. The queue asked when the pod came in,
+// perhaps before the policies were read or before this process was the one
+// that places pods; and it does not ask again when a policy becomes Ordered
+// while the pod is in it.
+func (pl *OrdinalGate) PreFilter(ctx context.Context, _ fwk.CycleState, pod *v1.Pod, _ []fwk.NodeInfo) (*fwk.PreFilterResult, *fwk.Status) {
+	if status := pl.PreEnqueue(ctx, pod); !status.IsSuccess() {
+		return nil, status
+	}
+	return nil, fwk.NewStatus(fwk.Skip)
+}
+
+// PreFilterExtensions is nil: other pods on a node open no gate.
+func (pl *OrdinalGate) PreFilterExtensions() fwk.PreFilterExtensions { return nil }
+
+// SignPod refuses slots, whose verdict depends on their siblings, and has
+// nothing to add for other pods.
+func (pl *OrdinalGate) SignPod(_ context.Context, pod *v1.Pod) ([]fwk.SignFragment, *fwk.Status) {
+	if _, ok := pl.planner.Current(pod); ok {
+		return nil, fwk.NewStatus(fwk.Unschedulable, errReasonSlot)
+	}
+	return nil, nil
 }

@@ -55,6 +55,8 @@ type Planner interface {
 	// Default sets what places the sets of a profile that no policy is for.
 	Default(profile string, placement *v1alpha1.Placement) error
 	SlotOf(*v1.Pod) (statefulset.Slot, bool)
+	// Placing is SlotOf for a pod that is being placed.
+	Placing(*v1.Pod) (statefulset.Slot, bool)
 	Place(statefulset.Slot, *v1.Pod) (statefulset.Answer, error)
 	Suits(statefulset.Slot, types.UID, *v1.Node) (suits, known bool)
 	Reserve(statefulset.Slot, types.UID, *v1.Node)
@@ -126,7 +128,7 @@ func (pl *OrdinalPlacement) SignPod(_ context.Context, pod *v1.Pod) ([]fwk.SignF
 // them, a set of that size is made and copied for every pod, and the nodes left
 // out would lose their reason. Refusing in Filter costs one lookup per node.
 func (pl *OrdinalPlacement) PreFilter(ctx context.Context, state fwk.CycleState, pod *v1.Pod, _ []fwk.NodeInfo) (*fwk.PreFilterResult, *fwk.Status) {
-	slot, ok := pl.planner.SlotOf(pod)
+	slot, ok := pl.planner.Placing(pod)
 	if !ok {
 		return nil, fwk.NewStatus(fwk.Skip)
 	}
