@@ -122,11 +122,21 @@ func (v *view) enroll() {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(v.claims)) {
+		if len(statefulset.SlotsOfClaim(v.claims[name].Namespace, name, v.templatesOf)) > 0 {
+			continue // a StatefulSet's claims carry the labels of its pods, and are its own
+		}
 		if slot, ok := v.policies.book.SlotOfClaim(v.claims[name]); ok {
 			its := seat(slot)
 			its.claims = append(its.claims, name)
 		}
 	}
+}
+
+func (v *view) templatesOf(key statefulset.SetKey) []string {
+	if set := v.sets[key.Name]; set != nil {
+		return statefulset.Templates(set)
+	}
+	return nil
 }
 
 // slotOf returns the slot that a pod fills.

@@ -30,7 +30,7 @@ func TestPlacementString(t *testing.T) {
 			asked{n: 5, allowed: ab, homes: map[int]*Home{0: at("zone-a"), 1: at("zone-a"), 2: at("zone-a")}}, 4,
 			"ordinal 4 of prod/db belongs in zone-b (fewest of its lower ordinals: 1 of 4)",
 		},
-		"fewest in all": {
+		"homes of the ordinals next": {
 			asked{n: 2, allowed: ab, homes: map[int]*Home{1: at("zone-a")}}, 0,
 			"ordinal 0 of prod/db belongs in zone-b (the lowest ordinal; first by name, but for homes of the ordinals next)",
 		},

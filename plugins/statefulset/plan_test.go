@@ -157,7 +157,7 @@ func TestFallback(t *testing.T) {
 		want []string
 	}{
 		"the others, by rank":               {asked{spread: Spread{Preferred: true}, n: 6, allowed: abcd}, 5, []string{"c", "d", "a"}},
-		"fewest in all":                     {asked{spread: Spread{Preferred: true}, n: 2, allowed: abcd, homes: map[int]*Home{1: at("b")}}, 0, []string{"c", "d", "b"}},
+		"homes of the ordinals next":        {asked{spread: Spread{Preferred: true}, n: 2, allowed: abcd, homes: map[int]*Home{1: at("b")}}, 0, []string{"c", "d", "b"}},
 		"required has none":                 {asked{n: 6, allowed: abcd}, 5, nil},
 		"at home":                           {asked{spread: Spread{Preferred: true}, n: 2, allowed: abcd, homes: map[int]*Home{1: at("b")}}, 1, nil},
 		"a rule's":                          {asked{spread: Spread{Preferred: true}, n: 3, allowed: abcd, rules: []ruled{{"2", []string{"a", "d"}}}}, 2, []string{"a"}},
