@@ -172,11 +172,11 @@ func TestZonesComeAndGo(t *testing.T) {
 			s.deleteNode(ctx, t, "zones-south")
 			s.deleteNode(ctx, t, "zones-west")
 			s.forceDelete(ctx, t, "db-2", "db-3", "cache-2", "cache-3")
-			s.awaitPlaces(ctx, t, cache.Name, "east north north east east")
+			s.awaitPlaces(ctx, t, cache.Name, "east north east north east")
 			t.Log(s.awaitPending(ctx, t, "db-2", "Unschedulable", "data-db-2", "south"))
 			t.Log(s.awaitPending(ctx, t, "db-3", "Unschedulable", "data-db-3", "west"))
 			s.scale(ctx, t, "StatefulSet", cache.Name, 6)
-			s.awaitPlaces(ctx, t, cache.Name, "east north north east east north")
+			s.awaitPlaces(ctx, t, cache.Name, "east north east north east north")
 		})).
 		Assess("the zones are back, and with them the ordinals that belong there", step(func(ctx context.Context, t *testing.T, s scene) {
 			for _, node := range g.zones("south", "west") {
@@ -186,7 +186,7 @@ func TestZonesComeAndGo(t *testing.T) {
 			if diff := cmp.Diff(six, volumes(table)); diff != "" {
 				t.Errorf("volumes (-before +after):\n%s", diff)
 			}
-			s.awaitPlaces(ctx, t, cache.Name, "east north north east east north")
+			s.awaitPlaces(ctx, t, cache.Name, "east north east north east north")
 		})).
 		Feature())
 }

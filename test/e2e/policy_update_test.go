@@ -119,7 +119,7 @@ func TestOrdinalsStart(t *testing.T) {
 		})).
 		Assess("lower ones come beside them", step(func(ctx context.Context, t *testing.T, s scene) {
 			renumber(ctx, t, s, 3, 5)
-			s.awaitPlaces(ctx, t, db.Name, "zone-a zone-b zone-a zone-b zone-c")
+			s.awaitPlaces(ctx, t, db.Name, "zone-b zone-c zone-a zone-b zone-c")
 			for name, id := range s.podIDs(ctx, t, db) {
 				if pods[name] != "" && pods[name] != id {
 					t.Errorf("%s has been replaced", name)
