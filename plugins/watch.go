@@ -189,7 +189,7 @@ func (l listers) templatesOf(key statefulset.SetKey) []string {
 // who comes or goes meanwhile is noted afterwards.
 func (s *source) enroll(namespace string) (running map[statefulset.Slot]types.UID) {
 	running = map[statefulset.Slot]types.UID{}
-	s.members.replace(namespace, func(note func(slot statefulset.Slot, pod, claim string)) {
+	s.replace(namespace, func(note func(slot statefulset.Slot, pod, claim string)) {
 		if !s.book.MakesSlots(namespace) {
 			return
 		}
