@@ -48,7 +48,7 @@ func TestOrdinalPlacement(t *testing.T) {
 		"wrong topology key": {
 			args:    `{"defaultPolicy": {"spread": {"topologyKey": "example.com/rack"}}}`,
 			objects: objects(three, set("db", 3)), pod: slotPod("db", 0).Obj(),
-			refused: `ordinal 0 of prod/db has no domain (no domain is allowed); domains are values of node label "example.com/rack" on nodes that the pod may use: label or add nodes, or correct the policy`,
+			refused: `ordinal 0 of prod/db has no domain (no node that it may use names a domain); domains are values of node label "example.com/rack": label or add nodes, or correct the policy`,
 		},
 		"set whose name is another's prefix": {
 			objects: objects(three, set("db", 3, "data"), set("db-2", 3, "data"), bound("data-db-2-0", zone, "c")),

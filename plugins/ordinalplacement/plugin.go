@@ -45,7 +45,7 @@ const (
 	// ErrReasonShared takes the set.
 	ErrReasonShared = "node(s) with another slot of %s, and separateNodes is Required"
 	// ErrReasonNoDomain takes the placement, which says why, and the topology key.
-	ErrReasonNoDomain = "%s; domains are values of node label %q on nodes that the pod may use: label or add nodes, or correct the policy"
+	ErrReasonNoDomain = "%s; domains are values of node label %q: label or add nodes, or correct the policy"
 	// ErrReasonSetUnknown takes the set and the slot.
 	ErrReasonSetUnknown = "waiting for StatefulSet %s to be known: %s has no place without it; if the set is gone, so should be the pod"
 )

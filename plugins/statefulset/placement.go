@@ -154,7 +154,7 @@ func (p Placement) nothingAllowed() string {
 	if p.Rule != nil {
 		return p.Rule.String()
 	}
-	return "no domain is allowed"
+	return "no node that it may use names a domain"
 }
 
 // narrowed says what the slot's rule and its volumes leave it.

@@ -40,7 +40,7 @@ func TestPlacementString(t *testing.T) {
 		},
 		"none": {
 			asked{n: 1}, 0,
-			"ordinal 0 of prod/db has no domain (no domain is allowed)",
+			"ordinal 0 of prod/db has no domain (no node that it may use names a domain)",
 		},
 		"volume": {
 			asked{n: 1, homes: map[int]*Home{0: volume}}, 0,
@@ -80,7 +80,7 @@ func TestPlacementString(t *testing.T) {
 		},
 		"rule where nothing is allowed anyway": {
 			asked{n: 1, rules: []ruled{{"0", nil}}}, 0,
-			"ordinal 0 of prod/db has no domain (no domain is allowed)",
+			"ordinal 0 of prod/db has no domain (no node that it may use names a domain)",
 		},
 		"rule with many domains": {
 			asked{n: 7, allowed: racks, rules: []ruled{{"1", racks[1:]}}, homes: map[int]*Home{1: at("rack-0")}}, 1,
