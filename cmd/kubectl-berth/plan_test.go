@@ -98,6 +98,11 @@ func TestPlan(t *testing.T) {
 				add(brokerClaim("data-kafka-4", "a")...).policy(t, "kafka", kafka),
 			args: "pp/kafka",
 		},
+		"selected beside a set": { // whose claims carry the labels, and are its own
+			world: threeZones(set("kafka", 5, "data"), broker("kafka-1", "b1").Obj()).
+				add(brokerClaim("data-kafka-4", "a")...).policy(t, "kafka", kafka),
+			args: "pp/kafka",
+		},
 		"selected without pods": {world: threeZones(brokerClaim("data-kafka-4", "a")...).policy(t, "kafka", kafka), args: "pp kafka"},
 		"another scheduler":     {world: threeZones(scheduledBy("default-scheduler", set("db", 2)), running("db", 0, "b1").Obj()).policy(t, "db", toDB), args: "sts/db"},
 		"policies without effect": {
