@@ -165,3 +165,23 @@ func BenchmarkSlotChangedAmongWaiting(b *testing.B) {
 		p.SlotChanged(dbSlot(0))
 	}
 }
+
+// The ordinals of a selected set come and go without a set that says so: one
+// that had no place yet changes those of others, too.
+func TestMembersThatComeAndGoWake(t *testing.T) {
+	w, p := newWorld(0)
+	key := SetKey{Namespace: "prod", Name: "pg", Selected: true}
+	slot := func(ordinal int) Slot { return Slot{Set: key, Ordinal: ordinal} }
+	w.members = map[int]member{1: {pod: "pg-1"}, 2: {pod: "pg-2"}}
+	if answer, err := p.Place(slot(2), pod(slot(2), "")); err != nil || answer.Domain != "b" {
+		t.Fatalf("ordinal 2: %v, %v, want b", answer, err)
+	}
+	delete(w.members, 1)
+	if got := names(p.PodGone(slot(1), "pg-1")); got != "pg-2" {
+		t.Errorf("woken by the end of ordinal 1, which waited too: %q, want pg-2", got)
+	}
+	w.members[0] = member{pod: "pg-0"}
+	if got := names(p.SlotChanged(slot(0))); got != "pg-2" {
+		t.Errorf("woken by a new ordinal 0: %q, want pg-2", got)
+	}
+}

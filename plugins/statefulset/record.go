@@ -90,7 +90,9 @@ func (p *Planner) changed(slot Slot) []*corev1.Pod {
 		}
 		return nil
 	}
-	if q := r.question; r.plan != nil && q.policy.Spread != nil && !q.policy.Spread.Preferred {
+	// Members of a selected set may have come or gone; where the next best
+	// domains are told, too, they follow every home.
+	if q := r.question; r.plan != nil && !slot.Set.Selected && !q.policy.Spread.Preferred {
 		if p.update(r, slot.Set, q); r.plan != nil && !r.moved {
 			return p.openGates(slot.Set, r)
 		}
