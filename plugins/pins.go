@@ -6,8 +6,8 @@ package plugins
 import (
 	"slices"
 
+	"github.com/berth-dev/berth/plugins/volumeaffinity"
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/component-helpers/storage/ephemeral"
 )
 
 // Pinned returns a function from a topology key to the one domain that the
@@ -49,16 +49,7 @@ func (s *slots) Planned(pod *v1.Pod) bool {
 // volumesOf returns the bound volumes of a pod that can not be reached from
 // everywhere.
 func (l listers) volumesOf(pod *v1.Pod) (volumes []*v1.PersistentVolume) {
-	for i := range pod.Spec.Volumes {
-		volume, name := &pod.Spec.Volumes[i], ""
-		switch {
-		case volume.PersistentVolumeClaim != nil:
-			name = volume.PersistentVolumeClaim.ClaimName
-		case volume.Ephemeral != nil:
-			name = ephemeral.VolumeClaimName(pod, volume)
-		default:
-			continue
-		}
+	for name := range volumeaffinity.ClaimsOf(pod) {
 		claim := l.Claim(pod.Namespace, name)
 		if claim == nil || claim.Spec.VolumeName == "" {
 			continue

@@ -11,9 +11,9 @@ import (
 	"k8s.io/component-helpers/storage/ephemeral"
 )
 
-// claimsOf yields the names of a pod's claims, those of generic ephemeral
+// ClaimsOf yields the names of a pod's claims, those of generic ephemeral
 // volumes included.
-func claimsOf(pod *v1.Pod) iter.Seq[string] {
+func ClaimsOf(pod *v1.Pod) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for i := range pod.Spec.Volumes {
 			volume, name := &pod.Spec.Volumes[i], ""
@@ -36,7 +36,7 @@ func claimsOf(pod *v1.Pod) iter.Seq[string] {
 // everywhere, or why the pod can have no node now. A lister's error means not
 // found and nothing else.
 func (pl *VolumeAffinity) gather(pod *v1.Pod) (bound reach, refusal string) {
-	for name := range claimsOf(pod) {
+	for name := range ClaimsOf(pod) {
 		claim, err := pl.claims.PersistentVolumeClaims(pod.Namespace).Get(name)
 		if err != nil {
 			return nil, fmt.Sprintf(ErrReasonClaimMissing, name)

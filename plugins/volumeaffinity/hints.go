@@ -60,7 +60,7 @@ func (pl *VolumeAffinity) isSchedulableAfterVolumeChange(logger klog.Logger, pod
 		equality.Semantic.DeepEqual(before.Spec.ClaimRef, after.Spec.ClaimRef) {
 		return fwk.QueueSkip, nil
 	}
-	for name := range claimsOf(pod) {
+	for name := range ClaimsOf(pod) {
 		claim, err := pl.claims.PersistentVolumeClaims(pod.Namespace).Get(name)
 		if err == nil && claim.Spec.VolumeName == after.Name {
 			logger.V(5).Info("A volume of the pod was restored or changed its place", "pod", klog.KObj(pod), "volume", klog.KObj(after))
@@ -71,7 +71,7 @@ func (pl *VolumeAffinity) isSchedulableAfterVolumeChange(logger klog.Logger, pod
 }
 
 func claims(pod *v1.Pod, claim string) bool {
-	for name := range claimsOf(pod) {
+	for name := range ClaimsOf(pod) {
 		if name == claim {
 			return true
 		}

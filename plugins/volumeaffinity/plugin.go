@@ -98,7 +98,7 @@ func (pl *VolumeAffinity) EventsToRegister(context.Context) ([]fwk.ClusterEventW
 
 // SignPod signs by the volumes: pods with the same claims have the same reach.
 func (pl *VolumeAffinity) SignPod(_ context.Context, pod *v1.Pod) ([]fwk.SignFragment, *fwk.Status) {
-	for range claimsOf(pod) {
+	for range ClaimsOf(pod) {
 		return []fwk.SignFragment{{Key: fwk.VolumesSignerName, Value: fwk.VolumesSigner(pod)}}, nil
 	}
 	return nil, nil
