@@ -30,6 +30,7 @@ func Compile(name string, placement *v1alpha1.Placement, path *field.Path) (*sta
 		Name:          name,
 		Spread:        compileSpread(p.Spread),
 		SeparateNodes: separation(p.SeparateNodes),
+		Home:          compileHome(p.Home),
 	}
 	if p.Start != nil {
 		policy.Start = statefulset.Start{
@@ -81,6 +82,25 @@ func separation(s v1alpha1.Separation) statefulset.Separation {
 	default:
 		return statefulset.MayShareNode
 	}
+}
+
+// compileHome returns what is kept for slots that are away. Without a section
+// of its own that is what an empty section says.
+func compileHome(h *v1alpha1.Home) statefulset.HomePolicy {
+	if h == nil {
+		return statefulset.HomePolicy{HoldFor: v1alpha1.DefaultHoldFor}
+	}
+	home := statefulset.HomePolicy{HoldFor: h.HoldFor.Duration}
+	switch h.ReturnToNode {
+	case v1alpha1.ReturnRequired:
+		home.Return = statefulset.ReturnRequired
+	case v1alpha1.ReturnNone:
+		home.Return = statefulset.ReturnNowhere
+	}
+	if h.ReleaseLostVolumes != nil {
+		home.ReleaseLostAfter = h.ReleaseLostVolumes.After.Duration
+	}
+	return home
 }
 
 func compileRule(r *v1alpha1.Rule, path *field.Path) (statefulset.Rule, *field.Error) {

@@ -29,7 +29,31 @@ type Policy struct {
 	Rules []Rule
 	// Start is the order in which slots come up that were never bound before.
 	Start Start
+	// Home is what is kept for a slot that is away.
+	Home HomePolicy
 }
+
+// HomePolicy is what is kept for a slot that is away. The zero value lets
+// slots return where that is possible, holds nothing and releases nothing.
+type HomePolicy struct {
+	// Return says how much a slot wants the node it was on last.
+	Return Return
+	// HoldFor is how long the room of a slot is kept that could run elsewhere.
+	HoldFor time.Duration
+	// ReleaseLostAfter is how long the node of a local volume is gone before its
+	// claim is given up; 0 is never.
+	ReleaseLostAfter time.Duration
+}
+
+// Return says how much a slot wants the node it was on last.
+type Return int
+
+// The returns: there if it has room, only there, and wherever.
+const (
+	ReturnPreferred Return = iota
+	ReturnRequired
+	ReturnNowhere
+)
 
 // Spread distributes the ordinals of a set over the values of a node label.
 type Spread struct {
