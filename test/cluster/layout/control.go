@@ -39,6 +39,10 @@ func ControlPlane(o Options, p Place) ([]byte, error) {
 			KubeSchedulerBinary:         p.ClusterBin + "/kube-scheduler",
 			KubectlBinary:               p.ClusterBin + "/kubectl",
 			KwokControllerBinary:        p.ClusterBin + "/kwok",
+			// Of the grace, a lease takes four fifths, and the check comes ten times.
+			KubeControllerManagerNodeMonitorGracePeriodMilliseconds: o.NodeGrace.Milliseconds(),
+			KubeControllerManagerNodeMonitorPeriodMilliseconds:      o.NodeGrace.Milliseconds() / 10,
+			NodeLeaseDurationSeconds:                                uint(o.NodeGrace / time.Second * 4 / 5),
 		},
 		ComponentsPatches: []kwokconfig.ComponentPatches{
 			patch("kwok-controller", "config", p.own(usageFile), "node-ip", "127.0.0.1"),

@@ -19,6 +19,15 @@ const (
 	AnnotationReadySeconds = "cluster.berth.dev/ready-seconds"
 	AnnotationStopSeconds  = "cluster.berth.dev/stop-seconds"
 
+	// AnnotationStoragePool, on a node, is the size of its pool for volumes of
+	// class pooled, such as 100Gi. Without it the node has none.
+	AnnotationStoragePool = "cluster.berth.dev/storage-pool"
+	// AnnotationKubelet, on a node, is KubeletDead to have nobody do a kubelet's
+	// work there any more, until it is taken away.
+	AnnotationKubelet = "cluster.berth.dev/kubelet"
+	// KubeletDead is the one value of AnnotationKubelet.
+	KubeletDead = "dead"
+
 	// annotationResourceMetrics tells metrics-server where kwok serves the usage
 	// of a node: one server stands for all kubelets.
 	annotationResourceMetrics = "metrics.k8s.io/resource-metrics-path"

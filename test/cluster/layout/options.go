@@ -21,6 +21,9 @@ const KubeVersion = "v1.36.4"
 // maxZones is how many letters there are to name a zone.
 const maxZones = 26
 
+// minNodeGrace lets a kubelet show life once a second, which a busy machine still manages.
+const minNodeGrace = 5 * time.Second
+
 // Options is what a person chooses about a cluster.
 type Options struct {
 	// Name tells clusters of one checkout apart.
@@ -32,6 +35,9 @@ type Options struct {
 	// NodeBoot is the time from the creation of a node to Ready. The nodes
 	// there from the start are exempt.
 	NodeBoot time.Duration
+	// NodeGrace is how long the control plane believes in a node whose kubelet is
+	// silent. Kubelets and their supervision keep Kubernetes' proportions to it.
+	NodeGrace time.Duration
 	// PodReady is the time from Running to Ready of a pod, PodStop the time from
 	// its deletion to its end, which its grace period bounds.
 	PodReady, PodStop time.Duration
@@ -54,6 +60,7 @@ func DefaultOptions() Options {
 		NodeCPU:     "4",
 		NodeMemory:  "16Gi",
 		NodePods:    "110",
+		NodeGrace:   50 * time.Second,
 		AttachLimit: 16,
 		AttachDelay: 200 * time.Millisecond,
 		Berth:       true,
@@ -84,6 +91,9 @@ func (o Options) Validate() error {
 		if delay < 0 || delay%time.Second != 0 {
 			errs = append(errs, field.Invalid(field.NewPath(flag), delay.String(), "must be whole seconds: the API server keeps times no finer"))
 		}
+	}
+	if o.NodeGrace < minNodeGrace || o.NodeGrace%time.Second != 0 {
+		errs = append(errs, field.Invalid(field.NewPath("node-grace"), o.NodeGrace.String(), fmt.Sprintf("must be whole seconds, at least %s: a kubelet shows life every fifth of it", minNodeGrace)))
 	}
 	if o.AttachDelay < 0 {
 		errs = append(errs, field.Invalid(field.NewPath("attach-delay"), o.AttachDelay.String(), "must not be negative"))

@@ -27,6 +27,8 @@ func TestValidate(t *testing.T) {
 		"a boot finer than a second":    {func(o *Options) { o.NodeBoot = 1500 * time.Millisecond }, "node-boot"},
 		"a pod ready before it runs":    {func(o *Options) { o.PodReady = -time.Second }, "pod-ready"},
 		"a stop finer than a second":    {func(o *Options) { o.PodStop = time.Millisecond }, "pod-stop"},
+		"a grace nobody can keep":       {func(o *Options) { o.NodeGrace = 4 * time.Second }, "node-grace"},
+		"a grace finer than a second":   {func(o *Options) { o.NodeGrace = 50500 * time.Millisecond }, "node-grace"},
 		"nodes that attach nothing":     {func(o *Options) { o.AttachLimit = 0 }, "attach-limit"},
 		"volumes attached before asked": {func(o *Options) { o.AttachDelay = -1 }, "attach-delay"},
 	} {

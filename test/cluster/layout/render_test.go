@@ -6,6 +6,7 @@ package layout
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -61,6 +62,33 @@ func TestControlPlane(t *testing.T) {
 	}
 }
 
+// TestNodeGrace: the control plane and the kubelets must not disagree about it.
+func TestNodeGrace(t *testing.T) {
+	o := DefaultOptions()
+	for grace, want := range map[time.Duration][3]int64{
+		50 * time.Second: {50000, 5000, 40}, // the defaults of Kubernetes
+		5 * time.Second:  {5000, 500, 4},
+	} {
+		o.NodeGrace = grace
+		rendered, err := ControlPlane(o, place)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var config kwokconfig.KwokctlConfiguration
+		if err := yaml.UnmarshalStrict([]byte(documents(rendered)[0]), &config); err != nil {
+			t.Fatal(err)
+		}
+		got := [3]int64{
+			config.Options.KubeControllerManagerNodeMonitorGracePeriodMilliseconds,
+			config.Options.KubeControllerManagerNodeMonitorPeriodMilliseconds,
+			int64(config.Options.NodeLeaseDurationSeconds),
+		}
+		if got != want {
+			t.Errorf("%s: got grace, period and lease %v, want %v", grace, got, want)
+		}
+	}
+}
+
 func TestManifestsAreObjects(t *testing.T) {
 	rendered, err := Manifests(12345)
 	if err != nil {
@@ -79,7 +107,7 @@ func TestManifestsAreObjects(t *testing.T) {
 			}
 		}
 	}
-	for _, want := range []string{"StorageClass/zonal", "StorageClass/local", "CSIDriver/zonal.berth.test", "CSIDriver/local.berth.test", "Namespace/berth-system", "APIService/v1beta1.metrics.k8s.io"} {
+	for _, want := range []string{"StorageClass/zonal", "StorageClass/local", "StorageClass/pooled", "StorageClass/zonal-immediate", "CSIDriver/pooled.berth.test", "CSIDriver/zonal.berth.test", "CSIDriver/local.berth.test", "Namespace/berth-system", "APIService/v1beta1.metrics.k8s.io"} {
 		if !got[want] {
 			t.Errorf("no %s among %v", want, got)
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
@@ -58,6 +59,8 @@ func (o options) run(ctx context.Context) error {
 	factory := informers.NewSharedInformerFactory(client, 0)
 	core, storage := factory.Core().V1(), factory.Storage().V1()
 
+	leases := deadLeases(client)
+
 	attacher := &attacher{
 		client:      client,
 		attachments: storage.VolumeAttachments().Lister(),
@@ -71,33 +74,80 @@ func (o options) run(ctx context.Context) error {
 		claims:      core.PersistentVolumeClaims().Lister(),
 		volumes:     core.PersistentVolumes().Lister(),
 		csiNodes:    storage.CSINodes().Lister(),
+		leases:      leases.Coordination().V1().Leases().Lister().Leases(corev1.NamespaceNodeLease),
 		attachLimit: o.attachLimit,
 		queue:       newQueue(),
 	}
-	if err := core.Pods().Informer().AddIndexers(cache.Indexers{byNode: podsByNode}); err != nil {
+	publisher := &publisher{
+		client:     client,
+		nodes:      core.Nodes().Informer().GetIndexer(),
+		classes:    storage.StorageClasses().Lister(),
+		capacities: storage.CSIStorageCapacities().Informer().GetIndexer(),
+		pools:      newPools(),
+		queue:      newQueue(),
+	}
+	if err := errors.Join(
+		core.Pods().Informer().AddIndexers(cache.Indexers{byNode: podsByNode}),
+		core.Nodes().Informer().AddIndexers(cache.Indexers{byPool: nodesByPool}),
+		storage.CSIStorageCapacities().Informer().AddIndexers(cache.Indexers{byPool: capacitiesByPool}),
+	); err != nil {
 		return err
 	}
-	for informer, handler := range map[cache.SharedIndexInformer]cache.ResourceEventHandler{
-		storage.VolumeAttachments().Informer(): attacher.handler(),
-		core.Pods().Informer():                 kubelet.podHandler(),
-		core.Nodes().Informer():                kubelet.nodeHandler(),
-	} {
-		if _, err := informer.AddEventHandler(handler); err != nil {
-			return err
-		}
+	handled, err := watch([]watched{
+		{storage.VolumeAttachments().Informer(), attacher.handler()},
+		{core.Pods().Informer(), kubelet.podHandler()},
+		{core.Nodes().Informer(), kubelet.nodeHandler()},
+		{leases.Coordination().V1().Leases().Informer(), kubelet.leaseHandler()},
+		{core.Nodes().Informer(), publisher.poolHandler(nodesByPool)},
+		{core.PersistentVolumes().Informer(), publisher.volumeHandler()},
+		{storage.StorageClasses().Informer(), publisher.classHandler()},
+		{storage.CSIStorageCapacities().Informer(), publisher.poolHandler(capacitiesByPool)},
+	})
+	if err != nil {
+		return err
 	}
-	provision := newProvisionController(ctx, &provisioner{client: client, attachments: storage.VolumeAttachments().Lister()})
+	provision := newProvisionController(ctx, &provisioner{
+		client:      client,
+		attachments: storage.VolumeAttachments().Lister(),
+		volumes:     core.PersistentVolumes().Lister(),
+		pools:       publisher.pools,
+	})
 
 	factory.Start(ctx.Done())
+	leases.Start(ctx.Done())
 	for _, synced := range factory.WaitForCacheSync(ctx.Done()) {
 		if !synced {
 			return errors.New("the caches were not filled before the end")
 		}
 	}
+	// No room is granted before the books are full.
+	if !cache.WaitForCacheSync(ctx.Done(), handled...) {
+		return errors.New("the handlers were not served before the end")
+	}
 	var running sync.WaitGroup
 	running.Go(func() { work(ctx, attacher.queue, 8, attacher.sync) })
 	running.Go(func() { work(ctx, kubelet.queue, 16, kubelet.sync) })
+	running.Go(func() { work(ctx, publisher.queue, 4, publisher.sync) })
 	running.Go(func() { provision.Run(ctx) })
 	running.Wait()
 	return nil
+}
+
+// watched is an informer and who is told of its objects.
+type watched struct {
+	informer cache.SharedIndexInformer
+	handler  cache.ResourceEventHandler
+}
+
+// watch returns what says whether each handler has been told of all objects there were.
+func watch(all []watched) ([]cache.InformerSynced, error) {
+	told := make([]cache.InformerSynced, 0, len(all))
+	for _, w := range all {
+		registration, err := w.informer.AddEventHandler(w.handler)
+		if err != nil {
+			return nil, err
+		}
+		told = append(told, registration.HasSynced)
+	}
+	return told, nil
 }

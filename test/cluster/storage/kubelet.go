@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+	coordinationlisters "k8s.io/client-go/listers/coordination/v1"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	storagelisters "k8s.io/client-go/listers/storage/v1"
 	"k8s.io/client-go/tools/cache"
@@ -30,6 +31,7 @@ type kubelet struct {
 	claims      corelisters.PersistentVolumeClaimLister
 	volumes     corelisters.PersistentVolumeLister
 	csiNodes    storagelisters.CSINodeLister
+	leases      coordinationlisters.LeaseNamespaceLister // those of the dead
 	attachLimit int32
 	queue       queue
 }
@@ -47,10 +49,7 @@ func podsByNode(obj any) ([]string, error) {
 // podHandler looks at a node when one of its pods that has volumes changes.
 func (k *kubelet) podHandler() cache.ResourceEventHandler {
 	look := func(obj any) {
-		if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-			obj = gone.Obj
-		}
-		if pod, ok := obj.(*corev1.Pod); ok && pod.Spec.NodeName != "" && len(claimNames(pod)) > 0 {
+		if pod, ok := last(obj).(*corev1.Pod); ok && pod.Spec.NodeName != "" && len(claimNames(pod)) > 0 {
 			k.queue.Add(pod.Spec.NodeName)
 		}
 	}
@@ -73,6 +72,12 @@ func (k *kubelet) sync(ctx context.Context, name string) error {
 		return err
 	}
 	if !simulated(node) {
+		return nil
+	}
+	if err := k.settleLease(ctx, node); err != nil {
+		return fmt.Errorf("settling the lease: %w", err)
+	}
+	if dead(node) {
 		return nil
 	}
 	if err := k.register(ctx, node); err != nil {

@@ -27,7 +27,7 @@ func newScene(t *testing.T, objects ...runtime.Object) scene {
 	t.Helper()
 	client := fake.NewClientset(objects...)
 	factory := informers.NewSharedInformerFactory(client, 0)
-	core := factory.Core().V1()
+	core, leases := factory.Core().V1(), deadLeases(client)
 	k := &kubelet{
 		client:      client,
 		nodes:       core.Nodes().Lister(),
@@ -35,12 +35,14 @@ func newScene(t *testing.T, objects ...runtime.Object) scene {
 		claims:      core.PersistentVolumeClaims().Lister(),
 		volumes:     core.PersistentVolumes().Lister(),
 		csiNodes:    factory.Storage().V1().CSINodes().Lister(),
+		leases:      leases.Coordination().V1().Leases().Lister().Leases(corev1.NamespaceNodeLease),
 		attachLimit: 7,
 	}
 	if err := core.Pods().Informer().AddIndexers(cache.Indexers{byNode: podsByNode}); err != nil {
 		t.Fatal(err)
 	}
 	start(t, factory)
+	start(t, leases)
 	return scene{client, k}
 }
 
@@ -107,6 +109,56 @@ func TestKubeletRegisters(t *testing.T) {
 		if limited := driver.Allocatable != nil; limited != (driver.Name == ZonalDriver) || limited && *driver.Allocatable.Count != 7 {
 			t.Errorf("%s takes %v volumes", driver.Name, driver.Allocatable)
 		}
+	}
+}
+
+// TestKubeletRegistersPool: a pool may come later than its node, and go before it.
+func TestKubeletRegistersPool(t *testing.T) {
+	for name, tc := range map[string]struct {
+		pool, registered bool
+	}{
+		"with its node":       {pool: true},
+		"later than its node": {pool: true, registered: true},
+		"gone before it":      {registered: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := node("n", "zone-a")
+			before := n.DeepCopy()
+			if tc.pool {
+				n.Annotations = map[string]string{layout.AnnotationStoragePool: "100Gi"}
+			} else {
+				before = withPool(before, "100Gi")
+			}
+			objects := []runtime.Object{n}
+			if tc.registered {
+				objects = append(objects, csiNode(before, 5))
+			}
+			s := newScene(t, objects...)
+			if err := s.kubelet.sync(t.Context(), "n"); err != nil {
+				t.Fatal(err)
+			}
+			csi, err := s.client.StorageV1().CSINodes().Get(t.Context(), "n", metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			keys := map[string][]string{}
+			for _, d := range csi.Spec.Drivers {
+				keys[d.Name] = d.TopologyKeys
+				if len(objects) > 1 && d.Name == ZonalDriver && *d.Allocatable.Count != 5 {
+					t.Errorf("a driver that is registered takes %d volumes, want the 5 it said", *d.Allocatable.Count)
+				}
+			}
+			want := map[string][]string{ZonalDriver: {corev1.LabelTopologyZone}, LocalDriver: {corev1.LabelHostname}}
+			if tc.pool {
+				want[PooledDriver] = []string{PooledTopologyKey}
+			}
+			if diff := cmp.Diff(want, keys); diff != "" {
+				t.Errorf("topology keys by driver (-want +got):\n%s", diff)
+			}
+			if label := s.node(t).Labels[PooledTopologyKey]; (label == layout.HostName("n")) != tc.pool {
+				t.Errorf("label %s is %q", PooledTopologyKey, label)
+			}
+		})
 	}
 }
 

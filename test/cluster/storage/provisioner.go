@@ -10,18 +10,24 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/kubernetes"
+	corelisters "k8s.io/client-go/listers/core/v1"
 	storagelisters "k8s.io/client-go/listers/storage/v1"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/sig-storage-lib-external-provisioner/v13/controller"
+
+	"github.com/berth-dev/berth/test/cluster/layout"
 )
 
-// provisioner makes and deletes volumes of both drivers.
+// provisioner makes and deletes volumes of all drivers.
 type provisioner struct {
 	client      kubernetes.Interface
 	attachments storagelisters.VolumeAttachmentLister
+	volumes     corelisters.PersistentVolumeLister
+	pools       *pools
 }
 
 var (
@@ -29,11 +35,11 @@ var (
 	_ controller.BlockProvisioner = (*provisioner)(nil)
 )
 
-// newProvisionController serves every class of the two drivers, also those that
+// newProvisionController serves every class of the drivers, also those that
 // users make. It is the only one of its cluster, so it elects no leader.
 func newProvisionController(ctx context.Context, p *provisioner) *controller.ProvisionController {
 	return controller.NewProvisionController(ctx, p.client, ZonalDriver, p,
-		controller.AdditionalProvisionerNames([]string{LocalDriver}),
+		controller.AdditionalProvisionerNames([]string{LocalDriver, PooledDriver}),
 		controller.LeaderElection(false),
 		controller.AddFinalizer(true),
 		controller.Threadiness(16),
@@ -74,10 +80,33 @@ func (p *provisioner) place(ctx context.Context, options controller.ProvisionOpt
 		return "", controller.ProvisioningNoChange, err
 	}
 	place, err := Place(options.StorageClass.Provisioner, node)
+	if err == nil && options.StorageClass.Provisioner == PooledDriver {
+		err = p.takeRoom(node, place, options)
+	}
 	return place, controller.ProvisioningReschedule, err
 }
 
-// Delete refuses while the volume is attached, as a cloud does.
+// takeRoom grants the volume its part of the node's pool. There may be none,
+// although the scheduler found some: it looks at each claim alone.
+func (p *provisioner) takeRoom(node *corev1.Node, place string, options controller.ProvisionOptions) error {
+	size, ok, err := poolSize(node)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return fmt.Errorf("node %s has no pool: it has no annotation %s", node.Name, layout.AnnotationStoragePool)
+	}
+	asked := options.PVC.Spec.Resources.Requests[corev1.ResourceStorage]
+	if left, ok := p.pools.take(place, options.PVName, asked.Value(), size); !ok {
+		return fmt.Errorf("ResourceExhausted: the claim asks for %s, and the pool of node %s has %s left",
+			asked.String(), node.Name, resource.NewQuantity(max(0, left), resource.BinarySI))
+	}
+	return nil
+}
+
+// Delete refuses while the volume is attached, as a cloud does. What a volume
+// takes of a pool is free once its object is gone; one that never had an object
+// has given up.
 func (p *provisioner) Delete(_ context.Context, volume *corev1.PersistentVolume) error {
 	attachments, err := p.attachments.List(labels.Everything())
 	if err != nil {
@@ -87,6 +116,9 @@ func (p *provisioner) Delete(_ context.Context, volume *corev1.PersistentVolume)
 		if name := a.Spec.Source.PersistentVolumeName; name != nil && *name == volume.Name {
 			return fmt.Errorf("volume %s is still attached to node %s", volume.Name, a.Spec.NodeName)
 		}
+	}
+	if _, err := p.volumes.Get(volume.Name); apierrors.IsNotFound(err) {
+		p.pools.release(volume)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
@@ -45,11 +46,70 @@ func TestProvision(t *testing.T) {
 	}
 }
 
+// TestProvisionFromAPool: the second of two claims that the scheduler looked at
+// alone finds no room, and has the scheduler choose again.
+func TestProvisionFromAPool(t *testing.T) {
+	n := withPool(node("n", "zone-a"), "100Gi")
+	without := node("without", "zone-a")
+	without.Labels[PooledTopologyKey] = "host-without"
+	p := &provisioner{client: fake.NewClientset(n, without), pools: newPools()}
+	provision := func(name, node string) (controller.ProvisioningState, error) {
+		c := claim(name)
+		c.Spec.Resources.Requests[corev1.ResourceStorage] = resource.MustParse("60Gi")
+		_, state, err := p.Provision(t.Context(), controller.ProvisionOptions{
+			StorageClass: class(PooledDriver), PVName: "pvc-" + name, PVC: c, SelectedNodeName: node,
+		})
+		return state, err
+	}
+	for range 2 { // the second time is a retry
+		if _, err := provision("a", "n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	state, err := provision("b", "n")
+	if state != controller.ProvisioningReschedule || err == nil || !strings.Contains(err.Error(), "node n has 40Gi left") {
+		t.Errorf("60 of 40 GiB: got %s, %v", state, err)
+	}
+	if state, err := provision("b", "without"); state != controller.ProvisioningReschedule || err == nil {
+		t.Errorf("a node without a pool: got %s, %v", state, err)
+	}
+	if _, err := provision("b", ""); err == nil {
+		t.Error("a pool is of one node, and none was chosen")
+	}
+}
+
+// TestDeleteGivesRoomBack: at once for a volume that never had an object, else
+// when the object is gone.
+func TestDeleteGivesRoomBack(t *testing.T) {
+	client := fake.NewClientset(pooled("kept", 10))
+	factory := informers.NewSharedInformerFactory(client, 0)
+	p := &provisioner{
+		client:      client,
+		attachments: factory.Storage().V1().VolumeAttachments().Lister(),
+		volumes:     factory.Core().V1().PersistentVolumes().Lister(),
+		pools:       newPools(),
+	}
+	start(t, factory)
+	for _, name := range []string{"kept", "given-up"} {
+		p.pools.put(pooled(name, 10))
+		if err := p.Delete(t.Context(), pooled(name, 10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if free := p.pools.free("host-n", 100*gi); free != 90*gi {
+		t.Errorf("%d bytes free, want 90 GiB", free)
+	}
+}
+
 func TestDeleteWaitsForDetachment(t *testing.T) {
 	attached := attachment(ZonalDriver)
 	client := fake.NewClientset(attached)
 	factory := informers.NewSharedInformerFactory(client, 0)
-	p := &provisioner{client: client, attachments: factory.Storage().V1().VolumeAttachments().Lister()}
+	p := &provisioner{
+		client:      client,
+		attachments: factory.Storage().V1().VolumeAttachments().Lister(),
+		volumes:     factory.Core().V1().PersistentVolumes().Lister(),
+	}
 	start(t, factory)
 
 	if err := p.Delete(t.Context(), &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "pvc-1"}}); err == nil || !strings.Contains(err.Error(), "node n") {

@@ -9,13 +9,16 @@
 // attached to the pod's node. A volume is reported in use as long as a pod of
 // its node needs it, so that it is detached no sooner. A node that is not ready
 // reports nothing any more: its volumes stay in use until the controller
-// manager takes them by force.
+// manager takes them by force. The room of a pool is published, and no volume
+// gets more of it than there is.
 package storage
 
 import (
 	"fmt"
 	"hash/fnv"
 	"slices"
+	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -27,14 +30,22 @@ const (
 	ZonalDriver = "zonal.berth.test"
 	// LocalDriver makes volumes that one node has, and that nobody attaches.
 	LocalDriver = "local.berth.test"
+	// PooledDriver makes volumes in the pool of one node, as long as it has room.
+	PooledDriver = "pooled.berth.test"
+	// PooledTopologyKey is the node label that PooledDriver calls a node by.
+	PooledTopologyKey = "topology.pooled.berth.test/node"
 )
 
 // topologyKey is the node label that says where a volume of the driver can be used.
 func topologyKey(driver string) string {
-	if driver == LocalDriver {
+	switch driver {
+	case LocalDriver:
 		return corev1.LabelHostname
+	case PooledDriver:
+		return PooledTopologyKey
+	default:
+		return corev1.LabelTopologyZone
 	}
-	return corev1.LabelTopologyZone
 }
 
 // Place is the one value of the topology key where a volume for the pods of a
@@ -49,10 +60,11 @@ func Place(driver string, node *corev1.Node) (string, error) {
 }
 
 // AnyPlace chooses a zone for a volume that is made before its pod: one that
-// the class allows, if it says, else one that has nodes. Claims are spread by name.
+// the class allows, if it says, else one that has nodes. The claims of a set go
+// to the zones in turn, from one that depends on their name.
 func AnyPlace(class *storagev1.StorageClass, claim *corev1.PersistentVolumeClaim, nodes []corev1.Node) (string, error) {
-	if class.Provisioner == LocalDriver {
-		return "", fmt.Errorf("class %s must have volumeBindingMode WaitForFirstConsumer: a volume of %s is in one node", class.Name, LocalDriver)
+	if class.Provisioner != ZonalDriver {
+		return "", fmt.Errorf("class %s must have volumeBindingMode WaitForFirstConsumer: a volume of %s is in one node", class.Name, class.Provisioner)
 	}
 	key := topologyKey(class.Provisioner)
 	var zones []string
@@ -75,9 +87,23 @@ func AnyPlace(class *storagev1.StorageClass, claim *corev1.PersistentVolumeClaim
 	}
 	slices.Sort(zones)
 	zones = slices.Compact(zones)
+	name, ordinal := splitOrdinal(claim.Name)
 	hash := fnv.New32a()
-	hash.Write([]byte(claim.Namespace + "/" + claim.Name))
-	return zones[int(hash.Sum32())%len(zones)], nil
+	hash.Write([]byte(claim.Namespace + "/" + name))
+	return zones[(uint64(hash.Sum32())+ordinal)%uint64(len(zones))], nil
+}
+
+// splitOrdinal takes the number from the end of a claim's name. One without has 0.
+func splitOrdinal(claim string) (name string, ordinal uint64) {
+	i := strings.LastIndexByte(claim, '-')
+	if i < 0 {
+		return claim, 0
+	}
+	ordinal, err := strconv.ParseUint(claim[i+1:], 10, 32)
+	if err != nil {
+		return claim, 0
+	}
+	return claim[:i], ordinal
 }
 
 // Volume is the volume for a claim, usable where the topology key has the value place.

@@ -75,6 +75,7 @@ func upCommand(name *string) *cobra.Command {
 	fs.StringVar(&request.NodeMemory, "node-memory", request.NodeMemory, "memory of each node")
 	fs.StringVar(&request.NodePods, "node-pods", request.NodePods, "number of pods each node takes")
 	fs.DurationVar(&request.NodeBoot, "node-boot", request.NodeBoot, "time until a node that is made later is ready")
+	fs.DurationVar(&request.NodeGrace, "node-grace", request.NodeGrace, "time until a node whose kubelet is dead is seen to be")
 	fs.DurationVar(&request.PodReady, "pod-ready", request.PodReady, "time until a running pod is ready")
 	fs.DurationVar(&request.PodStop, "pod-stop", request.PodStop, "time until a deleted pod is gone, bounded by its grace period")
 	fs.IntVar(&request.AttachLimit, "attach-limit", request.AttachLimit, "number of zonal volumes each node takes")
