@@ -68,7 +68,7 @@ func within(importPath string, roots ...string) bool {
 // engines lists the rooms that decide and do nothing else.
 func engines() []string {
 	var rooms []string
-	for _, name := range []string{"horizontal", "vertical", "forecast", "nodes", "guard"} {
+	for _, name := range []string{"horizontal", "vertical", "forecast", "nodes", "guard", "volumes"} {
 		rooms = append(rooms, scaler+"/"+name)
 	}
 	return rooms
