@@ -96,7 +96,7 @@ func (q *Question) Score(node map[string]string) int64 {
 // half of the scale where as much remains as was asked, more the more remains,
 // and so spreads claims over equal places. A remainder smaller than the need
 // is stranded, for the next such claim finds no room in it: it counts half. An
-// exact fit strands nothing, and counts as half the need: more than any
+// exact fit strands nothing, and counts as half the need: no less than any
 // stranded remainder, less than any useful one.
 func worth(need, remainder int64) int64 {
 	r := float64(max(remainder, 0))
