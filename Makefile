@@ -32,7 +32,7 @@ include test/cluster/cluster.mk
 
 .PHONY: unit
 unit: ## Run the tests that need no cluster
-	go test -p 2 $$(go list ./... | grep -v /test/e2e)
+	go test -p 2 $$(go list ./... | grep -v -e /test/e2e -e '/test/perf$$')
 	cd test/cluster && go test -p 2 $$(go list ./... | grep -v /smoke)
 
 .PHONY: e2e
@@ -54,7 +54,15 @@ fuzz: ## Fuzz every parser for a while (FUZZTIME=30s each)
 
 .PHONY: bench
 bench: ## Run the benchmarks
-	go test -run '^$$' -bench . -benchmem $$(go list ./... | grep -v /test/e2e)
+	go test -run '^$$' -bench . -benchmem $$(go list ./... | grep -v -e /test/e2e -e '/test/perf$$')
+
+PERF_OUT := $(CURDIR)/dist/perf
+
+.PHONY: perf
+perf: cluster-build ## Compare the shipped profile with the stock one on scheduler_perf (SIZE=short, CASE=BoundZonal, ROUNDS=3)
+	PATH="$(CLUSTER_BIN):$$PATH" ETCD_UNSAFE_NO_FSYNC=true ARTIFACTS=$(PERF_OUT) BERTH_PERF_OUT=$(PERF_OUT) BERTH_PERF_ROUNDS=$(ROUNDS) \
+		go test -ldflags "$(LDFLAGS)" -run '^$$' -bench '^BenchmarkProfiles$$/$(CASE)' -benchtime 1ns -timeout 6h ./test/perf \
+		-perf-scheduling-label-filter=$(or $(SIZE),performance)
 
 API := plugins/api/v1alpha1
 GENERATED := $(API)/zz_generated.deepcopy.go manifests/crd/berth.dev_placementpolicies.yaml
