@@ -25,6 +25,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
 	"k8s.io/klog/v2/ktesting"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -50,8 +51,15 @@ type cluster struct {
 	client    *fake.Clientset
 	nodes     []string
 	activated chan string
+	events    *events.FakeRecorder
+	shared    *plugins.Shared
 	book      *policies.Book
 }
+
+// nobody is nominated to any node.
+type nobody struct{ fwk.PodNominator }
+
+func (nobody) NominatedPodsForNode(string) []fwk.PodInfo { return nil }
 
 // Activate takes the part of the scheduling queue.
 func (c *cluster) Activate(_ klog.Logger, pods map[string]*v1.Pod) {
@@ -88,7 +96,7 @@ func buildCluster(t testing.TB, book *policies.Book, args map[string]string, obj
 		_, ctx = ktesting.NewTestContext(t)
 	}
 
-	c := &cluster{activated: make(chan string, 100), book: book}
+	c := &cluster{activated: make(chan string, 100), events: events.NewFakeRecorder(100), book: book}
 	var nodes []*v1.Node
 	var pods []*v1.Pod
 	var known []runtime.Object
@@ -107,6 +115,7 @@ func buildCluster(t testing.TB, book *policies.Book, args map[string]string, obj
 	c.client = fake.NewClientset(known...)
 	factory := informers.NewSharedInformerFactory(c.client, 0)
 	shared := plugins.NewShared(c.book)
+	c.shared = shared
 	registry := schedulerruntime.Registry{queuesort.Name: queuesort.New, defaultbinder.Name: defaultbinder.New}
 	if err := registry.Merge(plugins.Registry(shared)); err != nil {
 		return nil, err
@@ -127,6 +136,8 @@ func buildCluster(t testing.TB, book *policies.Book, args map[string]string, obj
 		schedulerruntime.WithClientSet(c.client),
 		schedulerruntime.WithInformerFactory(factory),
 		schedulerruntime.WithPodActivator(c),
+		schedulerruntime.WithPodNominator(nobody{}),
+		schedulerruntime.WithEventRecorder(c.events),
 		schedulerruntime.WithSnapshotSharedLister(cache.NewSnapshot(pods, nodes)))
 	if err != nil {
 		return nil, err

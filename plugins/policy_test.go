@@ -82,7 +82,7 @@ func TestPolicies(t *testing.T) {
 			reasons: map[string]string{"a1": "node(s) with another slot of prod/db, and separateNodes is Required"},
 		},
 		"its own old pod is no sibling": {
-			spec: `{separateNodes: Required}`, ordinal: 0, fits: "a1 a2 b1 c1", objects: objects(slotPod("db", 0).Node("a1").Terminating().Obj()),
+			spec: `{separateNodes: Required}`, ordinal: 0, fits: "a1 a2 b1 c1", objects: objects(slotPod("db", 0).UID("old").Node("a1").Terminating().Obj()),
 		},
 	}
 	for name, tt := range tests {

@@ -55,7 +55,9 @@ func Registry(shared *Shared) runtime.Registry {
 		pinnedtopologyspread.Name: with(func(ctx context.Context, args apiruntime.Object, handle fwk.Handle, slots *slots) (fwk.Plugin, error) {
 			return pinnedtopologyspread.New(ctx, args, handle, slots)
 		}),
-		volumeaffinity.Name: volumeaffinity.New,
+		volumeaffinity.Name: with(func(ctx context.Context, args apiruntime.Object, handle fwk.Handle, slots *slots) (fwk.Plugin, error) {
+			return volumeaffinity.New(ctx, args, handle, slots)
+		}),
 
 		coscheduling.Name:               coscheduling.New,
 		loadvariationriskbalancing.Name: loadvariationriskbalancing.New,

@@ -65,7 +65,7 @@ func (s *Shared) Checkpoint() (restore func()) {
 	defer s.mu.Unlock()
 	var restores []func()
 	for _, known := range s.slots {
-		restores = append(restores, known.planner.Checkpoint())
+		restores = append(restores, known.planner.Checkpoint(), known.storage.room.Checkpoint())
 	}
 	return func() {
 		for _, restore := range restores {
@@ -108,6 +108,7 @@ func (s *Shared) Run(ctx context.Context) {
 		})
 	}
 	background.Go(func() { first.slots.herald.run(ctx) })
+	background.Go(func() { first.slots.scribe.run(ctx) })
 	if !cache.WaitForCacheSync(ctx.Done(), first.slots.source.synced) {
 		return
 	}
@@ -132,8 +133,10 @@ func (s *Shared) forHandle(ctx context.Context, handle fwk.Handle) (*slots, erro
 	if known, ok := s.slots[factory]; ok {
 		return known, nil
 	}
-	known := newSlots(ctx, factory, s.book, handle)
-	known.simulated = s.simulated
+	known, err := newSlots(ctx, factory, s.book, handle, s.simulated)
+	if err != nil {
+		return nil, err
+	}
 	if err := known.watch(factory); err != nil {
 		return nil, fmt.Errorf("watching what places slots: %w", err)
 	}

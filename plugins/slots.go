@@ -25,23 +25,34 @@ import (
 type slots struct {
 	planner *statefulset.Planner
 	source  *source
+	storage storage
 	herald  *herald
+	scribe  *scribe // nil in a simulation
 	// simulated tells that nobody starts and waits here.
 	simulated bool
 	wake      func(klog.Logger, map[string]*v1.Pod)
 	logger    klog.Logger
 }
 
-func newSlots(ctx context.Context, factory informers.SharedInformerFactory, book *policies.Book, handle fwk.Handle) *slots {
+func newSlots(ctx context.Context, factory informers.SharedInformerFactory, book *policies.Book, handle fwk.Handle, simulated bool) (*slots, error) {
 	logger := klog.LoggerWithName(klog.FromContext(ctx), "slots")
 	source := &source{listers: newListers(factory), book: book, members: newMembers(), defaults: map[string]*statefulset.Policy{}}
-	return &slots{
+	s := &slots{
 		planner: statefulset.NewPlanner(source, Rules(ctx)),
 		source:  source,
+		storage: newStorage(),
 		herald:  newHerald(handle, source),
 		wake:    handle.Activate,
 		logger:  logger,
+
+		simulated: simulated,
 	}
+	if simulated {
+		return s, nil
+	}
+	var err error
+	s.scribe, err = newScribe(handle, source, s.planner, s.herald.leading)
+	return s, err
 }
 
 // source adds to the listers what places sets, and who is in a set that a

@@ -4,6 +4,8 @@
 package plugins
 
 import (
+	"slices"
+
 	"github.com/berth-dev/berth/plugins/policies"
 	"github.com/berth-dev/berth/plugins/statefulset"
 	appsv1 "k8s.io/api/apps/v1"
@@ -20,14 +22,18 @@ import (
 // them. Each handler drops what can not change one: most updates are
 // heartbeats and statuses.
 func (s *slots) watch(factory informers.SharedInformerFactory) error {
-	factory.Storage().V1().StorageClasses().Informer() // read, not watched: a class does not change
-	core := factory.Core().V1()
+	// Read, not watched: they do not change what was decided by them.
+	factory.Storage().V1().StorageClasses().Informer()
+	factory.Storage().V1().CSIDrivers().Informer()
+	core, storage := factory.Core().V1(), factory.Storage().V1()
 	for informer, handler := range map[cache.SharedIndexInformer]cache.ResourceEventHandler{
 		core.Nodes().Informer():                       on(s.nodeChanged),
 		core.Pods().Informer():                        on(s.podChanged),
 		core.PersistentVolumeClaims().Informer():      on(s.claimChanged),
 		core.PersistentVolumes().Informer():           on(s.volumeChanged),
 		factory.Apps().V1().StatefulSets().Informer(): on(s.setChanged),
+		storage.VolumeAttachments().Informer():        on(s.storage.attachments.changed),
+		storage.CSIStorageCapacities().Informer():     on(s.capacityChanged),
 	} {
 		registration, err := informer.AddEventHandler(handler)
 		if err != nil {
@@ -43,7 +49,11 @@ func (s *slots) watch(factory informers.SharedInformerFactory) error {
 func all(statefulset.SetKey) bool { return true }
 
 func (s *slots) nodeChanged(before, after *v1.Node) {
-	s.activate(s.planner.NodeChanged(either(before, after).Name))
+	name := either(before, after).Name
+	s.activate(s.planner.NodeChanged(name))
+	if s.storage.reach.SetNode(name, s.source.Node(name)) && after != nil {
+		s.activate(s.storage.waiters.reaching(before, after))
+	}
 }
 
 func (s *slots) podChanged(before, after *v1.Pod) {
@@ -60,6 +70,13 @@ func (s *slots) podChanged(before, after *v1.Pod) {
 	if another {
 		s.note(was, before.Name, false)
 		s.activate(s.planner.PodGone(was, before.UID))
+		s.look(was)
+	}
+	if after == nil || after.Spec.NodeName != "" {
+		s.settled(either(before, after).UID)
+	}
+	if isIn && after.Spec.NodeName != "" && (!wasIn || another || noteMoved(before, after)) {
+		s.look(is)
 	}
 	if isIn && (!wasIn || another) {
 		s.note(is, after.Name, true)
@@ -74,10 +91,34 @@ func (s *slots) podChanged(before, after *v1.Pod) {
 		}
 	case !isIn:
 	case after.Spec.NodeName != "" && (arrived || before.Spec.NodeName == ""):
-		s.activate(s.planner.PodBound(is, after.UID))
+		s.activate(s.planner.PodBound(is, after.UID, after.Spec.NodeName))
 	case after.Spec.NodeName != "" && statefulset.PodReady(before) != statefulset.PodReady(after), arrived && is.Set.Selected:
 		s.activate(s.planner.SlotChanged(is))
 	}
+}
+
+// settled forgets a pod that has its node or is gone.
+func (s *slots) settled(uid types.UID) {
+	s.storage.waiters.remove(uid)
+	s.storage.vain.forget(uid)
+}
+
+// look has the note of a slot looked at. A simulation writes none.
+func (s *slots) look(slot statefulset.Slot) {
+	if s.scribe != nil {
+		s.scribe.look(slot)
+	}
+}
+
+// noteMoved tells whether a claim is to remember something else of its pod now.
+func noteMoved(before, after *v1.Pod) bool {
+	return before.Spec.NodeName != after.Spec.NodeName || before.Status.Phase != after.Status.Phase ||
+		(before.DeletionTimestamp == nil) != (after.DeletionTimestamp == nil) ||
+		before.Generation != after.Generation || // resized
+		!equality.Semantic.DeepEqual(before.Status.Resources, after.Status.Resources) ||
+		!slices.EqualFunc(before.Status.ContainerStatuses, after.Status.ContainerStatuses, func(a, b v1.ContainerStatus) bool {
+			return equality.Semantic.DeepEqual(a.AllocatedResources, b.AllocatedResources) && equality.Semantic.DeepEqual(a.Resources, b.Resources)
+		})
 }
 
 func (s *slots) fills(pod *v1.Pod) (statefulset.Slot, bool) {
@@ -103,6 +144,10 @@ func (s *slots) claimChanged(before, after *v1.PersistentVolumeClaim) {
 	if isIn {
 		s.source.claim(is, after.Name, true)
 	}
+	s.drafted(before, after)
+	if after != nil {
+		s.noteOn(after, before)
+	}
 	if !claimMoved(before, after) {
 		return
 	}
@@ -110,6 +155,20 @@ func (s *slots) claimChanged(before, after *v1.PersistentVolumeClaim) {
 		s.activate(s.planner.SlotChanged(was))
 	}
 	s.claimed(either(before, after))
+}
+
+// noteOn has the note on a claim looked at when the claim is seen first, gets
+// its volume, or says something else.
+func (s *slots) noteOn(claim, before *v1.PersistentVolumeClaim) {
+	if before != nil && before.Spec.VolumeName == claim.Spec.VolumeName && before.Annotations[statefulset.LastNode] == claim.Annotations[statefulset.LastNode] {
+		return
+	}
+	for _, of := range statefulset.SlotsOfClaim(claim.Namespace, claim.Name, s.source.templatesOf) {
+		s.look(of.Slot)
+	}
+	if slot, ok := s.source.slotOfClaim(claim); ok {
+		s.look(slot)
+	}
 }
 
 // claimed tells the planner that a claim, or its volume, is another one now.
@@ -136,6 +195,10 @@ func (s *source) slotOfClaim(claim *v1.PersistentVolumeClaim) (statefulset.Slot,
 }
 
 func (s *slots) volumeChanged(before, after *v1.PersistentVolume) {
+	s.storage.unclaimed.changed(before, after)
+	if after == nil {
+		s.storage.reach.ForgetVolume(before.Name)
+	}
 	ref := either(before, after).Spec.ClaimRef
 	if ref == nil || !volumeMoved(before, after) {
 		return
@@ -156,8 +219,12 @@ func (s *slots) setChanged(before, after *appsv1.StatefulSet) {
 		s.enroll(set.Namespace)
 		s.activate(s.planner.PolicyChanged(func(key statefulset.SetKey) bool { return key.Selected && key.Namespace == set.Namespace }))
 	}
-	s.activate(s.planner.SetChanged(statefulset.SetKey{Namespace: set.Namespace, Name: set.Name}))
+	key := statefulset.SetKey{Namespace: set.Namespace, Name: set.Name}
+	s.activate(s.planner.SetChanged(key))
 	s.herald.changed()
+	for _, ordinal := range statefulset.Given(before, after) {
+		s.look(statefulset.Slot{Set: key, Ordinal: ordinal})
+	}
 }
 
 // policyChanged follows a policy that came, went or became another one.
@@ -172,8 +239,9 @@ func (s *slots) policyChanged(change policies.Change) {
 // enroll notes anew who is in the sets that policies select, and tells the
 // planner who of them runs: they were bound before anybody called them slots.
 func (s *slots) enroll(namespace string) {
-	for slot, uid := range s.source.enroll(namespace) {
-		s.activate(s.planner.PodBound(slot, uid))
+	for slot, pod := range s.source.enroll(namespace) {
+		s.activate(s.planner.PodBound(slot, pod.UID, pod.Spec.NodeName))
+		s.look(slot)
 	}
 }
 
@@ -187,8 +255,8 @@ func (l listers) templatesOf(key statefulset.SetKey) []string {
 // enroll notes anew who is in the sets that policies select in a namespace, or
 // in all, and returns the slots that run. Nobody sees the sets half noted, and
 // who comes or goes meanwhile is noted afterwards.
-func (s *source) enroll(namespace string) (running map[statefulset.Slot]types.UID) {
-	running = map[statefulset.Slot]types.UID{}
+func (s *source) enroll(namespace string) (running map[statefulset.Slot]*v1.Pod) {
+	running = map[statefulset.Slot]*v1.Pod{}
 	s.replace(namespace, func(note func(slot statefulset.Slot, pod, claim string)) {
 		if !s.book.MakesSlots(namespace) {
 			return
@@ -200,7 +268,7 @@ func (s *source) enroll(namespace string) (running map[statefulset.Slot]types.UI
 			}
 			if slot, ok := s.book.SlotOf(pod); ok {
 				if note(slot, pod.Name, ""); pod.Spec.NodeName != "" {
-					running[slot] = pod.UID
+					running[slot] = pod
 				}
 			}
 		}
@@ -232,7 +300,7 @@ func volumeMoved(before, after *v1.PersistentVolume) bool {
 }
 
 func setMoved(before, after *appsv1.StatefulSet) bool {
-	return before == nil || after == nil ||
+	return before == nil || after == nil || (before.DeletionTimestamp == nil) != (after.DeletionTimestamp == nil) ||
 		!equality.Semantic.DeepEqual(before.Spec.Replicas, after.Spec.Replicas) ||
 		!equality.Semantic.DeepEqual(before.Spec.Ordinals, after.Spec.Ordinals) ||
 		!equality.Semantic.DeepEqual(before.Spec.Template.Labels, after.Spec.Template.Labels) ||

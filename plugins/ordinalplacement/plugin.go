@@ -44,6 +44,8 @@ const (
 	ErrReasonUnselected = "node(s) not selected by rule %d (ordinals %s: %s)"
 	// ErrReasonShared takes the set.
 	ErrReasonShared = "node(s) with another slot of %s, and separateNodes is Required"
+	// ErrReasonHeld takes the set.
+	ErrReasonHeld = "node(s) with the volume of an absent slot of %s, and separateNodes is Required"
 	// ErrReasonNoDomain takes the placement, which says why, and the topology key.
 	ErrReasonNoDomain = "%s; domains are values of node label %q: label or add nodes, or correct the policy"
 	// ErrReasonSetUnknown takes the set and the slot.
@@ -167,8 +169,13 @@ func (pl *OrdinalPlacement) Filter(_ context.Context, state fwk.CycleState, _ *v
 	if reasons := v.refuses(nodeInfo.Node()); reasons != nil {
 		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, reasons...)
 	}
-	if v.shared != nil && pl.sibling(v.placement.Slot, nodeInfo) {
-		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, v.shared...)
+	if v.shared != nil {
+		if pl.sibling(v.placement.Slot, nodeInfo) {
+			return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, v.shared...)
+		}
+		if _, held := v.placement.Held(nodeInfo.Node().Name); held {
+			return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, v.held...)
+		}
 	}
 	return nil
 }

@@ -26,7 +26,11 @@ func (pl *OrdinalPlacement) Score(_ context.Context, state fwk.CycleState, _ *v1
 	if err != nil {
 		return 0, fwk.AsStatus(err)
 	}
-	alone := v.placement.Policy.SeparateNodes != statefulset.PreferOwnNode || !pl.sibling(v.placement.Slot, nodeInfo)
+	alone := true
+	if v.placement.Policy.SeparateNodes == statefulset.PreferOwnNode {
+		_, held := v.placement.Held(nodeInfo.Node().Name)
+		alone = !held && !pl.sibling(v.placement.Slot, nodeInfo)
+	}
 	return v.score(nodeInfo.Node(), alone), nil
 }
 

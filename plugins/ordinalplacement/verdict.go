@@ -22,7 +22,7 @@ type verdict struct {
 	// rule is the one for the slot, if there is one.
 	rule *statefulset.Rule
 	// The refusals are made once: a Status keeps the slice it is given.
-	outside, unlabelled, unselected, shared []string
+	outside, unlabelled, unselected, shared, held []string
 }
 
 func (v *verdict) Clone() fwk.StateData { return v }
@@ -48,6 +48,7 @@ func newVerdict(answer statefulset.Answer) *verdict {
 	}
 	if policy.SeparateNodes == statefulset.NeedOwnNode {
 		v.shared = []string{fmt.Sprintf(ErrReasonShared, slot.Set)}
+		v.held = []string{fmt.Sprintf(ErrReasonHeld, slot.Set)}
 	}
 	if v.key == "" && v.rule == nil && policy.SeparateNodes == statefulset.MayShareNode {
 		return nil

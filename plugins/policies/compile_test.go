@@ -66,6 +66,18 @@ func TestCompile(t *testing.T) {
 			placement: `{start: {order: Ordered}}`,
 			want:      &statefulset.Policy{Name: "db", Start: statefulset.Start{Ordered: true}},
 		},
+		"an empty home": {
+			placement: `{home: {}}`,
+			want:      &statefulset.Policy{Name: "db", Home: statefulset.HomePolicy{HoldFor: 10 * time.Minute}},
+		},
+		"a home that holds nothing and must be returned to": {
+			placement: `{home: {returnToNode: Required, holdFor: 0s, releaseLostVolumes: {after: 5m}}}`,
+			want:      &statefulset.Policy{Name: "db", Home: statefulset.HomePolicy{Return: statefulset.ReturnRequired, ReleaseLostAfter: 5 * time.Minute}},
+		},
+		"no home": {
+			placement: `{home: {returnToNode: None, holdFor: 1m}}`,
+			want:      &statefulset.Policy{Name: "db", Home: statefulset.HomePolicy{Return: statefulset.ReturnNowhere, HoldFor: time.Minute}},
+		},
 		"rules keep their order": {
 			placement: `{rules: [{ordinals: "1-2,0", nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Exists}]}]}, {ordinals: "3-", nodeSelectorTerms: [{matchFields: [{key: metadata.name, operator: In, values: [n-1]}]}]}]}`,
 			want: &statefulset.Policy{Name: "db", Rules: []statefulset.Rule{
@@ -80,6 +92,9 @@ func TestCompile(t *testing.T) {
 			got, errs := Compile("db", placement, nil)
 			if len(errs) > 0 {
 				t.Fatal(errs.ToAggregate())
+			}
+			if tc.want.Home == (statefulset.HomePolicy{}) {
+				tc.want.Home.HoldFor = 10 * time.Minute // what a section that is not there says
 			}
 			functions := cmpopts.IgnoreFields(statefulset.Rule{}, "Selects", "Values")
 			if diff := cmp.Diff(tc.want, got, functions, cmpopts.EquateEmpty()); diff != "" {

@@ -4,6 +4,7 @@
 package statefulset
 
 import (
+	"cmp"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,8 +22,11 @@ type fact struct {
 	scheduled, ready bool
 	// before tells that a claim shows that the slot was bound before.
 	before bool
+	// held is the only node that reaches the slot's volumes, where slots want
+	// nodes of their own; empty if there is none or more than one.
+	held string
 	// asked are the nodes that were looked up by name, whether they exist or not.
-	asked [2]string
+	asked [3]string
 	// byNodes tells that any node may change the home: its volume is tied to
 	// labels that are not the domain.
 	byNodes bool
@@ -32,7 +36,7 @@ type fact struct {
 
 // dependsOn tells whether another state of the node may give another fact.
 func (f *fact) dependsOn(node string, relabelled bool) bool {
-	return (f.byNodes && relabelled) || (node != "" && (f.asked[0] == node || f.asked[1] == node))
+	return (f.byNodes && relabelled) || (node != "" && slices.Contains(f.asked[:], node))
 }
 
 // reader reads the facts of one set's slots.
@@ -43,11 +47,15 @@ type reader struct {
 	key       string // topology key, empty where there are no domains
 	templates []string
 	reserved  map[Slot]reservation
+	// last returns where a slot's last pod was; nil where that ties no slot.
+	last func(Slot) string
+	// separate tells that slots want nodes of their own.
+	separate bool
 }
 
 // read finds what ties a slot to a domain: the volume of a claim; else the
 // node a claim is being provisioned for; else the node its pod is on; else the
-// node its pod is reserved on.
+// node its pod is reserved on; else, where it must return, the node it was on.
 func (g reader) read(slot Slot) fact {
 	var f fact
 	var within, provisioning Home
@@ -57,7 +65,7 @@ func (g reader) read(slot Slot) fact {
 		if claim == nil || claim.DeletionTimestamp != nil {
 			continue // a claim that goes takes its volume with it
 		}
-		f.before = f.before || g.bindingShows(claim)
+		f.before = f.before || claim.Annotations[LastNode] != "" || g.bindingShows(claim)
 		if claim.Spec.VolumeName == "" {
 			node := claim.Annotations[SelectedNode]
 			f.asked[0] = node
@@ -69,11 +77,20 @@ func (g reader) read(slot Slot) fact {
 		home, asked := g.volume(name, claim.Spec.VolumeName)
 		f.byNodes = f.byNodes || asked
 		within = within.narrowed(home)
+		if only, asked := g.only(claim.Spec.VolumeName); asked {
+			f.byNodes = true
+			f.held = cmp.Or(f.held, only)
+		}
 	}
 	pod := g.pod(slot, podName)
 	f.scheduled, f.ready, f.asked[1] = pod.scheduled, pod.ready, pod.home.Node
 	home := within
-	for _, next := range []Home{provisioning, pod.home, g.reservation(slot)} {
+	var last Home
+	if g.last != nil {
+		last = g.left(slot, claims)
+		f.asked[2] = last.Node
+	}
+	for _, next := range []Home{provisioning, pod.home, g.reservation(slot), last} {
 		if home.Domain == "" && next.Domain != "" {
 			home = next
 		}
@@ -163,6 +180,25 @@ func (g reader) pod(slot Slot, name string) podFact {
 		scheduled: true,
 		ready:     PodReady(pod),
 	}
+}
+
+// left returns the node that the slot's last pod was on as its home.
+func (g reader) left(slot Slot, claims []string) Home {
+	node := cmp.Or(g.last(slot), g.noted(slot, claims))
+	return Home{Domain: g.topology.domainOf(node, g.key), Tie: LastPod, Node: node}
+}
+
+// only returns the one node that reaches a volume where slots want nodes of
+// their own, and whether nodes had to be asked.
+func (g reader) only(name string) (node string, asked bool) {
+	if !g.separate {
+		return "", false
+	}
+	volume := g.source.Volume(name)
+	if volume == nil || volume.Spec.NodeAffinity == nil || volume.Spec.NodeAffinity.Required == nil {
+		return "", false
+	}
+	return g.topology.only(volume, g.reaches), true
 }
 
 // PodReady tells whether a pod is ready and stays.

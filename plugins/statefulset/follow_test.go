@@ -160,7 +160,7 @@ func BenchmarkSlotChangedAmongWaiting(b *testing.B) {
 		}
 	}
 	w.run(dbSlot(0), "a1", true)
-	p.PodBound(dbSlot(0), "db-0")
+	p.PodBound(dbSlot(0), "db-0", "a1")
 	for b.Loop() {
 		p.SlotChanged(dbSlot(0))
 	}

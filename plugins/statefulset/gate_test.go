@@ -44,14 +44,14 @@ func TestGateOpensInOrder(t *testing.T) {
 		t.Fatalf("waiting: %v, want 1, 2 and 3, all for 0", got)
 	}
 	w.run(dbSlot(0), "a1", false)
-	if got := names(p.PodBound(dbSlot(0), "db-0")); got != "db-1 db-2" {
+	if got := names(p.PodBound(dbSlot(0), "db-0", "a1")); got != "db-1 db-2" {
 		t.Errorf("woken when db-0 was bound: %q, want db-1, and db-2 to be told for whom it waits now", got)
 	}
 	if got := start(t, p, 1, 2); len(got) != 1 || got[2] != 1 {
 		t.Errorf("waiting: %v, want 2 for 1", got)
 	}
 	w.run(dbSlot(1), "b1", false)
-	if got := names(p.PodBound(dbSlot(1), "db-1")); got != "db-2 db-3" {
+	if got := names(p.PodBound(dbSlot(1), "db-1", "a1")); got != "db-2 db-3" {
 		t.Errorf("woken when db-1 was bound: %q, want db-2 db-3", got)
 	}
 }
@@ -61,7 +61,7 @@ func TestGateWaitsForReady(t *testing.T) {
 	w.policy = byZone(ordered(true))
 	start(t, p, 0, 1)
 	w.run(dbSlot(0), "a1", false)
-	if got := names(p.PodBound(dbSlot(0), "db-0")); got != "" {
+	if got := names(p.PodBound(dbSlot(0), "db-0", "a1")); got != "" {
 		t.Errorf("woken though db-0 is not ready: %q", got)
 	}
 	w.run(dbSlot(0), "a1", true)
@@ -94,13 +94,13 @@ func TestGateNeverKeepsOutWhoReturns(t *testing.T) {
 		"never bound": {func(*world, *Planner) {}, true},
 		"seen bound": {func(w *world, p *Planner) {
 			w.run(dbSlot(2), "c1", true)
-			p.PodBound(dbSlot(2), "db-2")
+			p.PodBound(dbSlot(2), "db-2", "a1")
 			delete(w.pods, "db-2")
 			p.PodGone(dbSlot(2), "db-2")
 		}, false},
 		"seen bound, then scaled away and back": {func(w *world, p *Planner) {
 			w.run(dbSlot(2), "c1", true)
-			p.PodBound(dbSlot(2), "db-2")
+			p.PodBound(dbSlot(2), "db-2", "a1")
 			delete(w.pods, "db-2")
 			p.PodGone(dbSlot(2), "db-2")
 			w.set(db, 2, "data")
@@ -209,7 +209,7 @@ func TestGateTellsTheNextInLineAnew(t *testing.T) {
 	w.policy = byZone(ordered(true))
 	start(t, p, 0, 1, 2, 3)
 	w.run(dbSlot(0), "a1", true)
-	if got := names(p.PodBound(dbSlot(0), "db-0")); got != "db-1 db-2" { // db-1 starts, db-2 waits for db-1 now
+	if got := names(p.PodBound(dbSlot(0), "db-0", "a1")); got != "db-1 db-2" { // db-1 starts, db-2 waits for db-1 now
 		t.Errorf("woken when db-0 was ready: %q, want db-1 db-2", got)
 	}
 	if got := start(t, p, 1, 2); len(got) != 1 || got[2] != 1 {
@@ -230,7 +230,7 @@ func TestSelectedSetEndsWithItsPolicy(t *testing.T) {
 	if _, err := p.Place(first, pod(first, "")); err != nil {
 		t.Fatal(err)
 	}
-	p.PodBound(second, "another")
+	p.PodBound(second, "another", "n")
 	p.Start(second, pod(second, ""))
 	w.policy, w.members = nil, nil
 	if got := names(p.PolicyChanged(func(SetKey) bool { return true })); got != "pg-1" {

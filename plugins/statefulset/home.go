@@ -24,13 +24,14 @@ type Home struct {
 type Tie int
 
 // The ties in their order: data first, then data about to be made, then the
-// pod itself.
+// pod itself, and last the pod that was there where only its node will do.
 const (
 	Free Tie = iota
 	BoundVolume
 	VolumeBeingProvisioned
 	RunningPod
 	ReservedPod
+	LastPod
 )
 
 func (h Home) equal(o Home) bool {
@@ -47,6 +48,8 @@ func (h Home) why() string {
 		return fmt.Sprintf("its pod is on node %q there", h.Node)
 	case ReservedPod:
 		return fmt.Sprintf("its pod is being bound to node %q there", h.Node)
+	case LastPod:
+		return fmt.Sprintf("its last pod was on node %q there, and home.returnToNode is Required", h.Node)
 	default:
 		return "it is free"
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -57,4 +58,28 @@ func (n Note) String() string {
 		return ""
 	}
 	return string(text)
+}
+
+// NextNote returns what a claim is to remember of a slot now, given what it
+// remembers, the slot's pod (nil if there is none) with its requests, and
+// whether the set wants the slot. It is false while there is nothing to
+// remember: the slot never had a node.
+func NextNote(was Note, known bool, pod *corev1.Pod, requests corev1.ResourceList, wanted bool, now time.Time) (Note, bool) {
+	away := true
+	if pod != nil && pod.Spec.NodeName != "" {
+		ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+		if away = ended || pod.DeletionTimestamp != nil; !away || !known || was.PodUID != pod.UID {
+			was, known = Note{Node: pod.Spec.NodeName, PodUID: pod.UID, Requests: requests}, true
+		}
+	}
+	switch {
+	case !known:
+		return Note{}, false
+	case !away || !wanted:
+		was.HoldStart = nil
+	case was.HoldStart == nil:
+		start := metav1.NewTime(now)
+		was.HoldStart = &start
+	}
+	return was, true
 }

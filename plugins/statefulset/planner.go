@@ -33,9 +33,11 @@ type Planner struct {
 	topology *topology // nil until first asked for
 	records  map[SetKey]*record
 	reserved map[Slot]reservation
-	bound    map[SetKey]map[int]struct{} // slots that were bound before
-	unready  map[label]time.Time         // since when a domain has no ready node
-	watched  map[string]struct{}         // the topology keys of domains that may be lost
+	bound    map[SetKey]map[int]string // by slot that was bound before, the node of its last pod
+	unready  map[label]time.Time       // since when a domain has no ready node
+	watched  map[string]struct{}       // the topology keys of domains that may be lost
+	forks    int                       // checkpoints that are not restored
+	undo     []func()                  // what takes back what was remembered since the first of them
 }
 
 // reservation is a slot whose pod has a node in memory, not yet in the API.
@@ -50,6 +52,19 @@ type reservation struct {
 type Answer struct {
 	Placement
 	Policy *Policy
+	// held are the ordinals of the set by the one node that their volumes leave
+	// them, where slots want nodes of their own, and own is that node of the
+	// slot itself. The map is never changed.
+	held map[string]int
+	own  string
+}
+
+// Held returns the other slot of the set whose volume can be reached from this
+// node only, where slots want nodes of their own. A slot whose own volume
+// leaves it no other node gives way to nobody who is not there.
+func (a Answer) Held(node string) (ordinal int, held bool) {
+	ordinal, held = a.held[node]
+	return ordinal, held && ordinal != a.Slot.Ordinal && node != a.own
 }
 
 // Spread tells whether the policy gives the slot a domain.
@@ -60,7 +75,7 @@ func NewPlanner(source Source, rules Rules) *Planner {
 	return &Planner{
 		source: source, rules: rules,
 		records: map[SetKey]*record{}, reserved: map[Slot]reservation{},
-		bound: map[SetKey]map[int]struct{}{}, unready: map[label]time.Time{}, watched: map[string]struct{}{},
+		bound: map[SetKey]map[int]string{}, unready: map[label]time.Time{}, watched: map[string]struct{}{},
 	}
 }
 
@@ -72,7 +87,7 @@ func (p *Planner) Place(slot Slot, pod *corev1.Pod) (Answer, error) {
 	defer p.mu.Unlock()
 	r := p.record(slot.Set)
 	answer, err := p.place(r, slot, pod)
-	r.waiting[slot.Ordinal] = waiter{pod: pod, told: tell(answer, err)}
+	r.waiting[slot.Ordinal] = waiter{pod: pod, told: r.tell(answer, err)}
 	return answer, err
 }
 
@@ -124,13 +139,10 @@ func (p *Planner) SlotChanged(slot Slot) (wake []*corev1.Pod) {
 
 // PodBound tells that a slot's pod has its node: it no longer waits, its
 // reservation has served, and the slot is one that was bound before.
-func (p *Planner) PodBound(slot Slot, uid types.UID) (wake []*corev1.Pod) {
+func (p *Planner) PodBound(slot Slot, uid types.UID, node string) (wake []*corev1.Pod) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.bound[slot.Set] == nil {
-		p.bound[slot.Set] = map[int]struct{}{}
-	}
-	p.bound[slot.Set][slot.Ordinal] = struct{}{}
+	p.remember(slot, node)
 	p.settle(slot, uid)
 	return p.changed(slot)
 }
@@ -273,11 +285,13 @@ func (p *Planner) Reach(volume *corev1.PersistentVolume, topologyKey string) []s
 	return domains
 }
 
-// Checkpoint remembers which slots are reserved and who waits; restore puts
-// that back. A simulation asks between the two.
+// Checkpoint remembers which slots are reserved, where they were and who
+// waits; restore puts that back. A simulation asks between the two.
 func (p *Planner) Checkpoint() (restore func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.forks++
+	undo := len(p.undo)
 	reserved := maps.Clone(p.reserved)
 	waiting := make(map[SetKey]map[int]waiter, len(p.records))
 	for key, r := range p.records {
@@ -286,6 +300,11 @@ func (p *Planner) Checkpoint() (restore func()) {
 	return func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
+		p.forks--
+		for i := len(p.undo) - 1; i >= undo; i-- {
+			p.undo[i]()
+		}
+		p.undo = p.undo[:undo]
 		for _, slots := range []map[Slot]reservation{p.reserved, reserved} {
 			for slot := range slots {
 				p.record(slot.Set).forget(slot.Ordinal)

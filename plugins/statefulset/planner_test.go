@@ -397,7 +397,7 @@ func TestReservationIsAHome(t *testing.T) {
 
 	p.Reserve(dbSlot(0), "db-0", w.nodes["c1"])
 	w.pods["db-0"] = pod(dbSlot(0), "c1")
-	p.PodBound(dbSlot(0), "db-0")
+	p.PodBound(dbSlot(0), "db-0", "a1")
 	if len(p.reserved) != 0 {
 		t.Errorf("the pod is bound and its reservation still there: %v", p.reserved)
 	}
@@ -538,7 +538,7 @@ func BenchmarkPlaceNextOrdinal(b *testing.B) {
 				node := w.nodes[answer.Domain+"1"]
 				p.Reserve(slot, askers[i].UID, node)
 				w.run(slot, node.Name, false)
-				p.PodBound(slot, askers[i].UID)
+				p.PodBound(slot, askers[i].UID, "n")
 			}
 		})
 	}

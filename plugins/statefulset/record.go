@@ -24,10 +24,14 @@ type record struct {
 	// deadline they may be others.
 	allowed  [][]string
 	deadline time.Time
-	plan     *Plan // nil when to be made again
-	moved    bool  // the plan was made again since everyone who waits was asked about
-	waiting  map[int]waiter
-	gated    map[int]waiter
+	// held are the ordinals by the one node that their volumes leave them, nil
+	// when to be listed again; freed counts how often one was taken out.
+	held    map[string]int
+	freed   int
+	plan    *Plan // nil when to be made again
+	moved   bool  // the plan was made again since everyone who waits was asked about
+	waiting map[int]waiter
+	gated   map[int]waiter
 }
 
 // waiter is a pod that was told where it belongs and is not reserved yet, or
@@ -43,11 +47,12 @@ type waiter struct {
 type told struct {
 	domain, fallback string
 	policy           *Policy
+	freed            int
 	unknown          bool
 }
 
-func tell(a Answer, err error) told {
-	return told{domain: a.Domain, fallback: strings.Join(a.Fallback, ","), policy: a.Policy, unknown: err != nil}
+func (r *record) tell(a Answer, err error) told {
+	return told{domain: a.Domain, fallback: strings.Join(a.Fallback, ","), policy: a.Policy, freed: r.freed, unknown: err != nil}
 }
 
 func (w waiter) waits(uid types.UID) bool { return w.pod != nil && w.pod.UID == uid }
@@ -93,7 +98,8 @@ func (p *Planner) changed(slot Slot) []*corev1.Pod {
 	// Members of a selected set may have come or gone; where the next best
 	// domains are told, too, they follow every home.
 	if q := r.question; r.plan != nil && !slot.Set.Selected && !q.policy.Spread.Preferred {
-		if p.update(r, slot.Set, q); r.plan != nil && !r.moved {
+		freed := r.freed
+		if p.update(r, slot.Set, q); r.plan != nil && !r.moved && r.freed == freed {
 			return p.openGates(slot.Set, r)
 		}
 	}
@@ -124,11 +130,8 @@ func (p *Planner) forgetUnwanted(key SetKey) {
 	}
 	for ordinal := range p.bound[key] {
 		if !wanted(ordinal) {
-			delete(p.bound[key], ordinal)
+			p.remember(Slot{Set: key, Ordinal: ordinal}, "")
 		}
-	}
-	if len(p.bound[key]) == 0 {
-		delete(p.bound, key)
 	}
 }
 
@@ -145,7 +148,7 @@ func (p *Planner) reconsider(key SetKey, r *record) (wake []*corev1.Pod) {
 	}
 	for ordinal, w := range r.waiting {
 		answer, err := p.place(r, Slot{Set: key, Ordinal: ordinal}, w.pod)
-		if is := tell(answer, err); is != w.told {
+		if is := r.tell(answer, err); is != w.told {
 			w.told = is
 			r.waiting[ordinal] = w
 			wake = append(wake, w.pod)
@@ -164,6 +167,9 @@ func (p *Planner) place(r *record, slot Slot, pod *corev1.Pod) (Answer, error) {
 		return answer, err
 	}
 	p.update(r, slot.Set, q)
+	if q.policy.SeparateNodes != MayShareNode {
+		answer.held, answer.own = r.holders(slot.Ordinal)
+	}
 	if q.policy.Spread == nil {
 		return answer, nil
 	}
@@ -187,7 +193,8 @@ func (p *Planner) update(r *record, key SetKey, q question) {
 		r.plan, r.allowed = nil, nil
 	}
 	again := asked.policy == nil || q.key() != asked.key() || !slices.Equal(q.templates, asked.templates) ||
-		(key.Selected && asked.policy != q.policy) // another policy finds ordinals elsewhere
+		(key.Selected && asked.policy != q.policy) || // another policy finds ordinals elsewhere
+		asked.policy.SeparateNodes != q.policy.SeparateNodes || asked.policy.Home.Return != q.policy.Home.Return
 	if again || !slices.Equal(q.ordinals, asked.ordinals) || asked.policy != q.policy {
 		p.arrange(r, key, q, again)
 	}
@@ -218,6 +225,9 @@ func (p *Planner) arrange(r *record, key SetKey, q question, again bool) {
 	read := p.reader(q)
 	before, facts := r.slots, r.facts
 	r.slots, r.facts, r.plan = make([]SlotFacts, len(q.ordinals)), make([]fact, len(q.ordinals)), nil
+	if len(r.held) > 0 {
+		r.held, r.freed = nil, r.freed+1
+	}
 	i := 0
 	for at, ordinal := range q.ordinals {
 		for i < len(before) && int(before[i].Ordinal) < ordinal {
@@ -237,6 +247,11 @@ func (p *Planner) arrange(r *record, key SetKey, q question, again bool) {
 // set replaces what is known of a slot. The plan stays if nothing else in it
 // depends on the difference.
 func (r *record) set(i int, f fact) {
+	if was := r.facts[i].held; was != f.held {
+		if r.held = nil; was != "" {
+			r.freed++
+		}
+	}
 	before := r.facts[i].home
 	if before != nil && before.equal(*f.home) {
 		f.home = before
@@ -248,5 +263,29 @@ func (r *record) set(i int, f fact) {
 }
 
 func (p *Planner) reader(q question) reader {
-	return reader{source: p.source, reaches: p.rules.Reaches, topology: p.nodes(), key: q.key(), templates: q.templates, reserved: p.reserved}
+	read := reader{
+		source: p.source, reaches: p.rules.Reaches, topology: p.nodes(), key: q.key(), templates: q.templates,
+		reserved: p.reserved, separate: q.policy.SeparateNodes != MayShareNode,
+	}
+	if q.policy.Home.Return == ReturnRequired {
+		read.last = func(slot Slot) string { return p.bound[slot.Set][slot.Ordinal] }
+	}
+	return read
+}
+
+// holders returns the ordinals by the one node that their volumes leave them,
+// and that node of one of them.
+func (r *record) holders(ordinal int) (held map[string]int, own string) {
+	if r.held == nil {
+		r.held = map[string]int{}
+		for i := range r.facts {
+			if node := r.facts[i].held; node != "" {
+				r.held[node] = int(r.slots[i].Ordinal)
+			}
+		}
+	}
+	if i, known := r.index(ordinal); known {
+		own = r.facts[i].held
+	}
+	return r.held, own
 }

@@ -187,22 +187,7 @@ func (t *topology) reach(volume *corev1.PersistentVolume, key string, reaches fu
 	if volume.Spec.NodeAffinity == nil || volume.Spec.NodeAffinity.Required == nil {
 		return nil, false
 	}
-	terms := volume.Spec.NodeAffinity.Required.NodeSelectorTerms
-	var named []string
-	var narrow *corev1.NodeSelectorRequirement
-	if len(terms) == 1 {
-		for i := range terms[0].MatchExpressions {
-			requirement := &terms[0].MatchExpressions[i]
-			if requirement.Operator != corev1.NodeSelectorOpIn {
-				continue
-			}
-			if requirement.Key == key {
-				named = slices.Sorted(slices.Values(requirement.Values))
-			} else if narrow == nil || requirement.Key == corev1.LabelHostname {
-				narrow = requirement
-			}
-		}
-	}
+	named, narrow := namedBy(volume, key)
 	if len(named) == 1 {
 		return named, false
 	}
@@ -233,4 +218,56 @@ func (t *topology) reach(volume *corev1.PersistentVolume, key string, reaches fu
 		return named, true // no such node exists today, but the volume says where it would be
 	}
 	return slices.Sorted(maps.Keys(found)), true
+}
+
+// namedBy returns the values of key that a volume's node affinity names,
+// sorted, and the requirement by which its nodes are found quickest, both nil
+// if it has none.
+func namedBy(volume *corev1.PersistentVolume, key string) (named []string, narrow *corev1.NodeSelectorRequirement) {
+	terms := volume.Spec.NodeAffinity.Required.NodeSelectorTerms
+	if len(terms) != 1 {
+		return nil, nil
+	}
+	for i := range terms[0].MatchExpressions {
+		requirement := &terms[0].MatchExpressions[i]
+		if requirement.Operator != corev1.NodeSelectorOpIn {
+			continue
+		}
+		if requirement.Key == key {
+			named = slices.Sorted(slices.Values(requirement.Values))
+		} else if narrow == nil || requirement.Key == corev1.LabelHostname {
+			narrow = requirement
+		}
+	}
+	return named, narrow
+}
+
+// only returns the one node that reaches a volume, empty if none or more do.
+func (t *topology) only(volume *corev1.PersistentVolume, reaches func(*corev1.PersistentVolume, *corev1.Node) bool) string {
+	found := ""
+	another := func(nodes map[string]*corev1.Node) bool {
+		for name, node := range nodes {
+			if name == found || !reaches(volume, node) {
+				continue
+			}
+			if found != "" {
+				return true
+			}
+			found = name
+		}
+		return false
+	}
+	_, narrow := namedBy(volume, "")
+	if narrow == nil {
+		if another(t.byName) {
+			return ""
+		}
+		return found
+	}
+	for _, value := range narrow.Values {
+		if another(t.labelled(narrow.Key)[value]) {
+			return ""
+		}
+	}
+	return found
 }

@@ -4,8 +4,14 @@
 package volumeaffinity
 
 import (
+	"slices"
+
+	"github.com/berth-dev/berth/plugins/statefulset"
+	"github.com/berth-dev/berth/plugins/volumeaffinity/capacity"
 	v1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/util"
@@ -15,17 +21,20 @@ import (
 // as new as the event they are asked about.
 
 // isSchedulableAfterNodeChange queues a pod when a node begins to reach all
-// its volumes.
+// its volumes, or is the one that it has to have.
 func (pl *VolumeAffinity) isSchedulableAfterNodeChange(logger klog.Logger, pod *v1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
 	before, after, err := util.As[*v1.Node](oldObj, newObj)
 	if err != nil {
 		return fwk.Queue, err
 	}
-	bound, refusal := pl.gather(pod)
-	if refusal != "" {
+	g, refusal := pl.gather(pod)
+	if refusal != "" || !g.reachedFrom(after) {
 		return fwk.QueueSkip, nil
 	}
-	if bound.blocking(after.Labels) >= 0 || (before != nil && bound.blocking(before.Labels) < 0) {
+	if home := pl.state.Home(pod); home.Required && home.Node != after.Name {
+		return fwk.QueueSkip, nil
+	}
+	if before != nil && g.reachedFrom(before) {
 		return fwk.QueueSkip, nil
 	}
 	logger.V(5).Info("A node came into reach of the pod's volumes", "pod", klog.KObj(pod), "node", klog.KObj(after))
@@ -33,7 +42,7 @@ func (pl *VolumeAffinity) isSchedulableAfterNodeChange(logger klog.Logger, pod *
 }
 
 // isSchedulableAfterClaimChange queues a pod when a claim of its own is made,
-// gets a volume or is found again.
+// gets a volume or is found again, or is to be provisioned for another node.
 func (pl *VolumeAffinity) isSchedulableAfterClaimChange(logger klog.Logger, pod *v1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
 	before, after, err := util.As[*v1.PersistentVolumeClaim](oldObj, newObj)
 	if err != nil {
@@ -42,7 +51,8 @@ func (pl *VolumeAffinity) isSchedulableAfterClaimChange(logger klog.Logger, pod 
 	if after.Namespace != pod.Namespace || !claims(pod, after.Name) {
 		return fwk.QueueSkip, nil
 	}
-	if before != nil && before.UID == after.UID && before.Spec.VolumeName == after.Spec.VolumeName && before.Status.Phase == after.Status.Phase {
+	if before != nil && before.UID == after.UID && before.Spec.VolumeName == after.Spec.VolumeName && before.Status.Phase == after.Status.Phase &&
+		before.Annotations[statefulset.SelectedNode] == after.Annotations[statefulset.SelectedNode] {
 		return fwk.QueueSkip, nil
 	}
 	logger.V(5).Info("A claim of the pod was made, bound or found again", "pod", klog.KObj(pod), "claim", klog.KObj(after))
@@ -68,6 +78,37 @@ func (pl *VolumeAffinity) isSchedulableAfterVolumeChange(logger klog.Logger, pod
 		}
 	}
 	return fwk.QueueSkip, nil
+}
+
+// isSchedulableAfterCapacityChange queues a pod when a driver has more room for
+// a volume that is to be made for it.
+func (pl *VolumeAffinity) isSchedulableAfterCapacityChange(logger klog.Logger, pod *v1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
+	before, after, err := util.As[*storagev1.CSIStorageCapacity](oldObj, newObj)
+	if err != nil {
+		return fwk.Queue, err
+	}
+	if before != nil && !more(before.Capacity, after.Capacity) && !more(before.MaximumVolumeSize, after.MaximumVolumeSize) &&
+		equality.Semantic.DeepEqual(before.NodeTopology, after.NodeTopology) {
+		return fwk.QueueSkip, nil
+	}
+	g, refusal := pl.gather(pod)
+	if refusal != "" || !slices.ContainsFunc(g.wanted, func(claim capacity.Claim) bool { return claim.StorageClass == after.StorageClassName }) {
+		return fwk.QueueSkip, nil
+	}
+	logger.V(5).Info("There is more room for a volume of the pod", "pod", klog.KObj(pod), "capacity", klog.KObj(after))
+	return fwk.Queue, nil
+}
+
+// more tells whether one amount is above another, nil being none.
+func more(before, after *resource.Quantity) bool {
+	return after != nil && (before == nil || after.Cmp(*before) > 0)
+}
+
+// reachedFrom tells whether a node reaches the bound volumes, and is the one
+// that a claim is being provisioned for if one is.
+func (g gathered) reachedFrom(node *v1.Node) bool {
+	return (g.selectedNode == "" || g.selectedNode == node.Name) &&
+		!slices.ContainsFunc(g.bound, func(b bound) bool { return !b.reach.ReachedFrom(node.Labels) })
 }
 
 func claims(pod *v1.Pod, claim string) bool {

@@ -21,7 +21,7 @@ func (g Gap) String() string { return requirementText(g.NodeSelectorRequirement)
 // whole reason: a node does reach it, or the requirements of a term are met,
 // but never by one and the same node, or upstream accepts no term.
 func (x *Index) Missing(v *Volume) []Gap {
-	if v == nil || x.Nodes(v).Len() > 0 {
+	if v == nil {
 		return nil
 	}
 	x.mu.RLock()

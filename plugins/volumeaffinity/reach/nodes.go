@@ -66,17 +66,16 @@ func (x *Index) Nodes(v *Volume) Nodes {
 // with every node if a term does not ask for values.
 func (x *Index) gather(v *Volume) sets.Set[string] {
 	anchors := make([]*requirement, len(v.terms))
+	most := 0
 	for i, t := range v.terms {
 		if anchors[i] = x.anchor(t); anchors[i] == nil {
 			x.loose.Insert(v)
 			return x.scan(v)
 		}
+		most = max(most, x.carriers(anchors[i]))
 	}
-	names := sets.New[string]()
+	names := make(sets.Set[string], most)
 	for i, t := range v.terms {
-		if i == 0 {
-			names = make(sets.Set[string], x.carriers(anchors[i]))
-		}
 		for _, value := range anchors[i].Values {
 			p := x.keys[anchors[i].Key].place(value)
 			p.volumes.Insert(v)

@@ -1,0 +1,113 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package statefulset
+
+import (
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+)
+
+// remember notes the node that a slot's last pod was bound to; none forgets
+// the slot. Between a checkpoint and its restoring it can be taken back.
+func (p *Planner) remember(slot Slot, node string) {
+	was := p.bound[slot.Set][slot.Ordinal]
+	if was == node {
+		return
+	}
+	p.enter(slot, node)
+	if p.forks > 0 {
+		p.undo = append(p.undo, func() { p.enter(slot, was) })
+	}
+}
+
+func (p *Planner) enter(slot Slot, node string) {
+	nodes := p.bound[slot.Set]
+	switch {
+	case node == "":
+		if delete(nodes, slot.Ordinal); len(nodes) == 0 {
+			delete(p.bound, slot.Set)
+		}
+	case nodes == nil:
+		p.bound[slot.Set] = map[int]string{slot.Ordinal: node}
+	default:
+		nodes[slot.Ordinal] = node
+	}
+}
+
+// LastNode returns the node that the slot's pod was bound to last: as it was
+// seen, else as a claim of the slot remembers it. It is empty if nobody knows.
+func (p *Planner) LastNode(slot Slot) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if node := p.bound[slot.Set][slot.Ordinal]; node != "" {
+		return node
+	}
+	_, claims := p.Names(slot)
+	return reader{source: p.source}.noted(slot, claims)
+}
+
+// noted returns the node that the claims of a slot remember. A claim that goes
+// takes its memory with it.
+func (g reader) noted(slot Slot, claims []string) string {
+	for _, name := range claims {
+		claim := g.source.Claim(slot.Set.Namespace, name)
+		if claim == nil || claim.DeletionTimestamp != nil {
+			continue
+		}
+		if note, err := ParseNote(claim.Annotations[LastNode]); err == nil {
+			return note.Node
+		}
+	}
+	return ""
+}
+
+// Names returns what the pod and the claims of a slot are called.
+func (p *Planner) Names(slot Slot) (pod string, claims []string) {
+	read := reader{source: p.source}
+	if !slot.Set.Selected {
+		if set := p.source.Set(slot.Set); set != nil {
+			read.templates = Templates(set)
+		}
+	}
+	return read.names(slot)
+}
+
+// Wants tells whether the set of a slot wants it: a StatefulSet that is not
+// about to go does so for its replicas, a set that a policy selects for its
+// members.
+func (p *Planner) Wants(slot Slot) bool {
+	if slot.Set.Selected {
+		return slices.Contains(p.source.Members(slot.Set), slot.Ordinal)
+	}
+	set := p.source.Set(slot.Set)
+	if set == nil || set.DeletionTimestamp != nil {
+		return false
+	}
+	start, replicas := span(set)
+	return start <= slot.Ordinal && slot.Ordinal < start+replicas
+}
+
+// Given returns the ordinals that a set wanted before a change or after it, and
+// not on both sides. Either side may be nil.
+func Given(before, after *appsv1.StatefulSet) (ordinals []int) {
+	was, is := wanted(before), wanted(after)
+	for _, side := range []struct{ ours, others []int }{{was, is}, {is, was}} {
+		for ordinal := side.ours[0]; ordinal < side.ours[1]; ordinal++ {
+			if ordinal < side.others[0] || ordinal >= side.others[1] {
+				ordinals = append(ordinals, ordinal)
+			}
+		}
+	}
+	return ordinals
+}
+
+// wanted returns the first ordinal that a set wants, and the one after the last.
+func wanted(set *appsv1.StatefulSet) []int {
+	if set == nil || set.DeletionTimestamp != nil {
+		return []int{0, 0}
+	}
+	start, replicas := span(set)
+	return []int{start, start + min(replicas, MaxOrdinals)}
+}

@@ -1,0 +1,134 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package plugins
+
+import (
+	"sync"
+
+	"github.com/berth-dev/berth/plugins/statefulset"
+	"github.com/berth-dev/berth/plugins/volumeaffinity/capacity"
+	"github.com/berth-dev/berth/plugins/volumeaffinity/reach"
+	v1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/component-helpers/storage/volume"
+)
+
+// storage is what the plugins know of volumes, and of the room for them.
+type storage struct {
+	reach       *reach.Index
+	room        *capacity.Ledger
+	attachments *attachments
+	unclaimed   *unclaimed
+	waiters     *waiters
+	vain        *vain
+}
+
+func newStorage() storage {
+	return storage{
+		reach: reach.NewIndex(), room: capacity.NewLedger(), attachments: newAttachments(),
+		unclaimed: &unclaimed{count: map[string]int{}}, waiters: newWaiters(), vain: newVain(),
+	}
+}
+
+// Reach and the following make slots what VolumeAffinity asks for.
+func (s *slots) Reach() *reach.Index { return s.storage.reach }
+
+// Room: see volumeaffinity.State.
+func (s *slots) Room() *capacity.Ledger { return s.storage.room }
+
+// HasUnclaimed: see volumeaffinity.State.
+func (s *slots) HasUnclaimed(class string) bool { return s.storage.unclaimed.has(class) }
+
+// Waits: see volumeaffinity.State.
+func (s *slots) Waits(pod *v1.Pod, volumes []*reach.Volume, classes []string) {
+	s.storage.waiters.add(pod, volumes, classes)
+}
+
+// Settled: see volumeaffinity.State.
+func (s *slots) Settled(pod *v1.Pod) { s.storage.waiters.remove(pod.UID) }
+
+// GaveUp drops the draft of a claim, and wakes who waits for the room. A claim
+// that is being provisioned already keeps it: the driver may be at it.
+func (s *slots) GaveUp(claim capacity.Claim) {
+	if now := s.source.Claim(claim.Namespace, claim.Name); now != nil && beingProvisioned(now) {
+		return
+	}
+	s.storage.room.Release(claim.Namespace, claim.Name)
+	s.activate(s.storage.waiters.of(claim.StorageClass))
+}
+
+// Misdirected: see volumeaffinity.State.
+func (s *slots) Misdirected(claim *v1.PersistentVolumeClaim) {
+	if s.scribe != nil {
+		s.scribe.misdirected(claim)
+	}
+}
+
+func beingProvisioned(claim *v1.PersistentVolumeClaim) bool {
+	return claim.Spec.VolumeName == "" && claim.Annotations[statefulset.SelectedNode] != ""
+}
+
+// drafted follows the room that a claim takes: it is promised while the claim
+// is being provisioned, whoever chose the node, and the driver's to count once
+// the claim is bound.
+func (s *slots) drafted(before, after *v1.PersistentVolumeClaim) {
+	switch is := either(before, after); {
+	case after == nil || after.Spec.VolumeName != "":
+		s.storage.room.Release(is.Namespace, is.Name)
+	case beingProvisioned(after):
+		name := after.Annotations[statefulset.SelectedNode]
+		node, size := s.source.Node(name), after.Spec.Resources.Requests[v1.ResourceStorage]
+		if node == nil {
+			return
+		}
+		s.storage.room.Reserve(capacity.Claim{
+			Namespace: after.Namespace, Name: after.Name,
+			StorageClass: volume.GetPersistentVolumeClaimClass(after), Bytes: size.Value(),
+		}, name, node.Labels)
+	case before != nil && beingProvisioned(before): // the provisioner could not, and another node is sought
+		s.storage.room.Release(is.Namespace, is.Name)
+		s.activate(s.storage.waiters.of(volume.GetPersistentVolumeClaimClass(after)))
+	}
+}
+
+func (s *slots) capacityChanged(before, after *storagev1.CSIStorageCapacity) {
+	if after == nil {
+		s.storage.room.DeleteCapacity(before.Namespace, before.Name)
+		return
+	}
+	s.storage.room.SetCapacity(after)
+}
+
+// unclaimed counts the volumes by class that wait for a claim.
+type unclaimed struct {
+	mu    sync.RWMutex
+	count map[string]int
+}
+
+func (u *unclaimed) has(class string) bool {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	return u.count[class] > 0
+}
+
+func (u *unclaimed) changed(before, after *v1.PersistentVolume) {
+	was, is := waitsForClaim(before), waitsForClaim(after)
+	if was == is {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	class := either(before, after).Spec.StorageClassName
+	if is {
+		u.count[class]++
+	} else if u.count[class]--; u.count[class] == 0 {
+		delete(u.count, class)
+	}
+}
+
+// waitsForClaim tells whether a claim may be bound to a volume: it has none, or
+// one that is named by hand.
+func waitsForClaim(pv *v1.PersistentVolume) bool {
+	return pv != nil && (pv.Spec.ClaimRef == nil || pv.Spec.ClaimRef.UID == "")
+}
