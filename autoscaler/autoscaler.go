@@ -12,7 +12,8 @@
 //     and the node decision only;
 //   - scale writes leave before the simulation begins, and the simulation has a deadline;
 //   - nothing is decided on VPAs' account, and no HPA acts, before the VPAs are known;
-//   - no node is added or removed before the PlacementPolicies are known.
+//   - no node is added or removed, and no claim released, before the
+//     PlacementPolicies are known.
 package autoscaler
 
 import (
@@ -75,6 +76,7 @@ type history struct {
 	horizontal map[types.UID]horizontal.History
 	vertical   vertical.History
 	nodes      nodeHistory
+	volumes    volumeHistory
 	// unread is what was said last of why the policies are not known.
 	unread string
 }
@@ -170,7 +172,13 @@ func (c *Conductor) tick(ctx context.Context, whole bool) (decided bool) {
 		c.judgePolicies(ctx)
 	}
 
-	// 5 decide and write nodes, with the pods that 3 is about to bring
+	// 5 give up the claims of volumes whose node is gone, before nodes are found
+	// for the pods that they keep waiting
+	if known {
+		c.releaseVolumes(ctx)
+	}
+
+	// 6 decide and write nodes, with the pods that 3 is about to bring
 	if c.nodes != nil && known {
 		c.decideNodes(ctx, scales)
 	}

@@ -118,7 +118,7 @@ func (sc scene) perform(t *testing.T, play func(*stage)) {
 		}
 		factory := informers.NewSharedInformerFactory(s.kube, 0)
 		watched := observe.NewVPAs(vpaServed{}, s.vpa, func() { s.conductor.Wake() })
-		reader, err := observe.New(factory, watched, s.scales(), nil)
+		reader, err := observe.New(factory, s.kube.CoreV1(), watched, s.scales(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -154,7 +154,7 @@ func (sc scene) perform(t *testing.T, play func(*stage)) {
 			Nodes:     nodeParts,
 			Reader:    reader,
 			Metrics:   metrics.NewReader(s, c.MetricsTimeout.Duration),
-			Writer:    actuate.New(s.kube.AutoscalingV2(), s.vpa.AutoscalingV1(), s.server, s.scales(), s.events),
+			Writer:    actuate.New(s.kube.AutoscalingV2(), s.vpa.AutoscalingV1(), s.server, s.kube.CoreV1(), s.scales(), s.events),
 			Telemetry: actuate.NewTelemetry(s.figures.MustRegister),
 			Policies:  s.book,
 		}, func() {})

@@ -1,7 +1,7 @@
 // Copyright The Berth Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package actuate carries decisions out: scales, statuses and events. Nodes are
+// Package actuate carries decisions out: scales, statuses, claims and events. Nodes are
 // written by the cloud providers, and everything else by nobody.
 //
 // It decides nothing. Leader election has no fencing, so each write says what it
@@ -13,6 +13,7 @@ import (
 	"fmt"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -20,6 +21,7 @@ import (
 	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
 	vpaclient "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/client/clientset/versioned/typed/autoscaling.k8s.io/v1"
 	autoscalingclient "k8s.io/client-go/kubernetes/typed/autoscaling/v2"
+	typedcore "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/scale"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/retry"
@@ -45,13 +47,14 @@ type Writer struct {
 	hpas     autoscalingclient.HorizontalPodAutoscalersGetter
 	vpas     vpaclient.VerticalPodAutoscalersGetter
 	policies PolicyStatuses
+	claims   typedcore.PersistentVolumeClaimsGetter
 	scales   scale.ScalesGetter
 	events   record.EventRecorder
 }
 
 // New returns a writer.
-func New(hpas autoscalingclient.HorizontalPodAutoscalersGetter, vpas vpaclient.VerticalPodAutoscalersGetter, policies PolicyStatuses, scales scale.ScalesGetter, events record.EventRecorder) *Writer {
-	return &Writer{hpas: hpas, vpas: vpas, policies: policies, scales: scales, events: events}
+func New(hpas autoscalingclient.HorizontalPodAutoscalersGetter, vpas vpaclient.VerticalPodAutoscalersGetter, policies PolicyStatuses, claims typedcore.PersistentVolumeClaimsGetter, scales scale.ScalesGetter, events record.EventRecorder) *Writer {
+	return &Writer{hpas: hpas, vpas: vpas, policies: policies, claims: claims, scales: scales, events: events}
 }
 
 // Scale sets the replicas of a target from one number to another. It fails
@@ -97,6 +100,14 @@ func (w *Writer) VPAStatus(ctx context.Context, vpa *vpav1.VerticalPodAutoscaler
 // PolicyStatus writes the status that a policy was given.
 func (w *Writer) PolicyStatus(ctx context.Context, judged *v1alpha1.PlacementPolicy) error {
 	return w.policies.UpdateStatus(ctx, judged)
+}
+
+// ReleaseClaim deletes a claim. It fails with a conflict where the claim is
+// another one by now, or anything about it has changed.
+func (w *Writer) ReleaseClaim(ctx context.Context, claim *corev1.PersistentVolumeClaim) error {
+	return w.claims.PersistentVolumeClaims(claim.Namespace).Delete(ctx, claim.Name, metav1.DeleteOptions{
+		Preconditions: &metav1.Preconditions{UID: &claim.UID, ResourceVersion: &claim.ResourceVersion},
+	})
 }
 
 // Event tells of a decision on an object.

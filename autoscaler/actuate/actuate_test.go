@@ -55,7 +55,7 @@ func TestScale(t *testing.T) {
 		"changed meanwhile":       {target: target{replicas: 4}, wantErr: `deployments.apps "web" asks for 4 replicas, not for the 3`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := New(nil, nil, nil, tc.target.client(), nil)
+			w := New(nil, nil, nil, nil, tc.target.client(), nil)
 			err := w.Scale(t.Context(), "prod", "web", deployments, 3, 9)
 			if (err != nil) != (tc.wantErr != "") || err != nil && !strings.Contains(err.Error(), tc.wantErr) {
 				t.Fatalf("error %v, want %q", err, tc.wantErr)
@@ -70,7 +70,7 @@ func TestScale(t *testing.T) {
 func TestHPAStatusIsWrittenOnlyWhereItChanged(t *testing.T) {
 	hpa := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "prod"}}
 	client := fake.NewClientset(hpa)
-	w := New(client.AutoscalingV2(), nil, nil, nil, nil)
+	w := New(client.AutoscalingV2(), nil, nil, nil, nil, nil)
 	for _, desired := range []int32{0, 9} {
 		if err := w.HPAStatus(t.Context(), hpa, autoscalingv2.HorizontalPodAutoscalerStatus{DesiredReplicas: desired}); err != nil {
 			t.Fatal(err)

@@ -21,6 +21,8 @@ type Telemetry struct {
 	nodeChanges     *metrics.CounterVec
 	unhelpedPods    *metrics.Gauge
 	policies        *metrics.GaugeVec
+	lostVolumes     *metrics.Gauge
+	releases        *metrics.CounterVec
 }
 
 // NewTelemetry makes the metrics of the loop and registers them, all in one call.
@@ -56,8 +58,16 @@ func NewTelemetry(register func(...metrics.Registerable)) *Telemetry {
 			Subsystem: subsystem, Name: "placement_policies", StabilityLevel: metrics.ALPHA,
 			Help: "PlacementPolicies, each in one state: accepted, invalid, or conflicted where an older one places a set that it is for.",
 		}, []string{"state"}),
+		lostVolumes: metrics.NewGauge(&metrics.GaugeOpts{
+			Subsystem: subsystem, Name: "lost_volumes", StabilityLevel: metrics.ALPHA,
+			Help: "Claims whose local volume was on a node that is gone, of slots whose policy gives lost volumes up.",
+		}),
+		releases: metrics.NewCounterVec(&metrics.CounterOpts{
+			Subsystem: subsystem, Name: "released_volumes_total", StabilityLevel: metrics.ALPHA,
+			Help: "Claims deleted because the node of their local volume is gone, by outcome.",
+		}, []string{"outcome"}),
 	}
-	register(t.tickDuration, t.metricsDuration, t.rescales, t.refusals, t.nodeChanges, t.unhelpedPods, t.policies)
+	register(t.tickDuration, t.metricsDuration, t.rescales, t.refusals, t.nodeChanges, t.unhelpedPods, t.policies, t.lostVolumes, t.releases)
 	return t
 }
 
@@ -86,6 +96,12 @@ func (t *Telemetry) Policies(accepted, invalid, conflicted int) {
 	t.policies.WithLabelValues("invalid").Set(float64(invalid))
 	t.policies.WithLabelValues("conflicted").Set(float64(conflicted))
 }
+
+// LostVolumes sets the number of claims that have lost their local volume.
+func (t *Telemetry) LostVolumes(n int) { t.lostVolumes.Set(float64(n)) }
+
+// Released counts a claim that was given up, or was not.
+func (t *Telemetry) Released(err error) { t.releases.WithLabelValues(outcome(err)).Inc() }
 
 // NodesAdded counts nodes asked for.
 func (t *Telemetry) NodesAdded(group string, n int, err error) {

@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
 	"k8s.io/client-go/informers"
+	typedcore "k8s.io/client-go/kubernetes/typed/core/v1"
 	appslisters "k8s.io/client-go/listers/apps/v1"
 	autoscalinglisters "k8s.io/client-go/listers/autoscaling/v2"
 	corelisters "k8s.io/client-go/listers/core/v1"
@@ -37,12 +38,14 @@ type Reader struct {
 	claims       corelisters.PersistentVolumeClaimLister
 	volumes      corelisters.PersistentVolumeLister
 	classes      storagelisters.StorageClassLister
+	drivers      storagelisters.CSIDriverLister
 	hpas         autoscalinglisters.HorizontalPodAutoscalerLister
 	deployments  appslisters.DeploymentLister
 	replicaSets  appslisters.ReplicaSetLister
 	statefulSets appslisters.StatefulSetLister
 	vpas         *VPAs
 
+	server typedcore.NodesGetter
 	scales scale.ScalesGetter
 	mapper meta.RESTMapper
 }
@@ -55,11 +58,14 @@ const (
 	unscheduledIndex = "berth.dev/unscheduled"
 	// nodeIndex is the pod index by node.
 	nodeIndex = "berth.dev/node"
+	// claimIndex is the pod index by namespace and name of the claims they use.
+	claimIndex = "berth.dev/claim"
 )
 
 // New registers the informers that the reader needs with the factory, which
-// the caller starts. Scales and mapper serve targets of other kinds than the built-in ones.
-func New(factory informers.SharedInformerFactory, vpas *VPAs, scales scale.ScalesGetter, mapper meta.RESTMapper) (*Reader, error) {
+// the caller starts. The server is asked for nodes where an informer may not be
+// believed. Scales and mapper serve targets of other kinds than the built-in ones.
+func New(factory informers.SharedInformerFactory, server typedcore.NodesGetter, vpas *VPAs, scales scale.ScalesGetter, mapper meta.RESTMapper) (*Reader, error) {
 	core, apps := factory.Core().V1(), factory.Apps().V1()
 	pods := core.Pods().Informer()
 	err := pods.AddIndexers(cache.Indexers{
@@ -75,6 +81,12 @@ func New(factory informers.SharedInformerFactory, vpas *VPAs, scales scale.Scale
 			}
 			return nil, nil
 		},
+		claimIndex: func(obj any) ([]string, error) {
+			if pod, ok := obj.(*corev1.Pod); ok {
+				return claimKeys(pod), nil
+			}
+			return nil, nil
+		},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("indexing pods: %w", err)
@@ -87,11 +99,13 @@ func New(factory informers.SharedInformerFactory, vpas *VPAs, scales scale.Scale
 		claims:       core.PersistentVolumeClaims().Lister(),
 		volumes:      core.PersistentVolumes().Lister(),
 		classes:      factory.Storage().V1().StorageClasses().Lister(),
+		drivers:      factory.Storage().V1().CSIDrivers().Lister(),
 		hpas:         factory.Autoscaling().V2().HorizontalPodAutoscalers().Lister(),
 		deployments:  apps.Deployments().Lister(),
 		replicaSets:  apps.ReplicaSets().Lister(),
 		statefulSets: apps.StatefulSets().Lister(),
 		vpas:         vpas,
+		server:       server,
 		scales:       scales,
 		mapper:       mapper,
 	}, nil

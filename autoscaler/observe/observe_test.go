@@ -37,14 +37,15 @@ import (
 // reader returns a reader over objects, with its caches filled.
 func reader(t *testing.T, objects ...runtime.Object) *Reader {
 	t.Helper()
-	factory := informers.NewSharedInformerFactory(fake.NewClientset(objects...), 0)
+	client := fake.NewClientset(objects...)
+	factory := informers.NewSharedInformerFactory(client, 0)
 	scales := &scalefake.FakeScaleClient{}
 	scales.AddReactor("get", "rings", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		return true, &autoscalingv1.Scale{Spec: autoscalingv1.ScaleSpec{Replicas: 7}, Status: autoscalingv1.ScaleStatus{Replicas: 6, Selector: "ring=a"}}, nil
 	})
 	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{{Group: "example.com", Version: "v1"}})
 	mapper.Add(schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Ring"}, meta.RESTScopeNamespace)
-	r, err := New(factory, NewVPAs(nil, nil, nil), scales, mapper)
+	r, err := New(factory, client.CoreV1(), NewVPAs(nil, nil, nil), scales, mapper)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,7 +47,7 @@ func lead(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, pulse *pu
 	var conductor *autoscaler.Conductor
 	factory := informers.NewSharedInformerFactory(clients.kube, 0)
 	vpas := observe.NewVPAs(clients.kube.Discovery(), clients.vpa, func() { conductor.Wake() })
-	reader, err := observe.New(factory, vpas, clients.scales, clients.mapper)
+	reader, err := observe.New(factory, clients.kube.CoreV1(), vpas, clients.scales, clients.mapper)
 	if err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func lead(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, pulse *pu
 	conductor = autoscaler.New(c, autoscaler.Parts{
 		Reader:    reader,
 		Metrics:   metrics.NewReader(clients.metrics.MetricsV1beta1().PodMetricses(""), c.MetricsTimeout.Duration),
-		Writer:    actuate.New(clients.kube.AutoscalingV2(), clients.vpa.AutoscalingV1(), clients.policies, clients.scales, broadcaster.NewRecorder(clients.scheme, corev1.EventSource{Component: config.Name})),
+		Writer:    actuate.New(clients.kube.AutoscalingV2(), clients.vpa.AutoscalingV1(), clients.policies, clients.kube.CoreV1(), clients.scales, broadcaster.NewRecorder(clients.scheme, corev1.EventSource{Component: config.Name})),
 		Telemetry: actuate.NewTelemetry(legacyregistry.MustRegister),
 		Policies:  book,
 		Nodes:     nodes,
