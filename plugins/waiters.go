@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/berth-dev/berth/plugins/volumeaffinity"
 	"github.com/berth-dev/berth/plugins/volumeaffinity/reach"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -56,6 +57,13 @@ func reached(volumes []*reach.Volume, node *v1.Node) bool {
 // of returns the pods that wait for room in a class.
 func (w *waiters) of(class string) []*v1.Pod {
 	return w.which(func(pod waiting) bool { return slices.Contains(pod.classes, class) })
+}
+
+// using returns the pods that use a claim.
+func (w *waiters) using(claim *v1.PersistentVolumeClaim) []*v1.Pod {
+	return w.which(func(pod waiting) bool {
+		return pod.pod.Namespace == claim.Namespace && volumeaffinity.Claims(pod.pod, claim.Name)
+	})
 }
 
 func (w *waiters) which(concerned func(waiting) bool) (pods []*v1.Pod) {

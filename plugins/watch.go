@@ -145,6 +145,11 @@ func (s *slots) claimChanged(before, after *v1.PersistentVolumeClaim) {
 		s.source.claim(is, after.Name, true)
 	}
 	s.drafted(before, after)
+	if before != nil && (after == nil || (before.DeletionTimestamp == nil && after.DeletionTimestamp != nil)) {
+		// Who waits beside the claim is told that it goes. That is also how the
+		// set learns that it has to make another.
+		s.activate(s.storage.waiters.using(before))
+	}
 	if after != nil {
 		s.noteOn(after, before)
 	}

@@ -29,6 +29,16 @@ func ClaimsOf(pod *v1.Pod) iter.Seq[string] {
 	}
 }
 
+// Claims tells whether a pod uses a claim.
+func Claims(pod *v1.Pod, claim string) bool {
+	for name := range ClaimsOf(pod) {
+		if name == claim {
+			return true
+		}
+	}
+	return false
+}
+
 // claimOf returns the name of the claim behind a volume, if there is one.
 func claimOf(pod *v1.Pod, of *v1.Volume) string {
 	switch {

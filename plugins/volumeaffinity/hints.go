@@ -48,7 +48,7 @@ func (pl *VolumeAffinity) isSchedulableAfterClaimChange(logger klog.Logger, pod 
 	if err != nil {
 		return fwk.Queue, err
 	}
-	if after.Namespace != pod.Namespace || !claims(pod, after.Name) {
+	if after.Namespace != pod.Namespace || !Claims(pod, after.Name) {
 		return fwk.QueueSkip, nil
 	}
 	if before != nil && before.UID == after.UID && before.Spec.VolumeName == after.Spec.VolumeName && before.Status.Phase == after.Status.Phase &&
@@ -109,13 +109,4 @@ func more(before, after *resource.Quantity) bool {
 func (g gathered) reachedFrom(node *v1.Node) bool {
 	return (g.selectedNode == "" || g.selectedNode == node.Name) &&
 		!slices.ContainsFunc(g.bound, func(b bound) bool { return !b.reach.ReachedFrom(node.Labels) })
-}
-
-func claims(pod *v1.Pod, claim string) bool {
-	for name := range ClaimsOf(pod) {
-		if name == claim {
-			return true
-		}
-	}
-	return false
 }
