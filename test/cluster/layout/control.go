@@ -43,6 +43,7 @@ func ControlPlane(o Options, p Place) ([]byte, error) {
 			KubeControllerManagerNodeMonitorGracePeriodMilliseconds: o.NodeGrace.Milliseconds(),
 			KubeControllerManagerNodeMonitorPeriodMilliseconds:      o.NodeGrace.Milliseconds() / 10,
 			NodeLeaseDurationSeconds:                                uint(o.NodeGrace / time.Second * 4 / 5),
+			HeartbeatFactor:                                         new(1.0), // kwokctl's own multiplies these by five
 		},
 		ComponentsPatches: []kwokconfig.ComponentPatches{
 			patch("kwok-controller", "config", p.own(usageFile), "node-ip", "127.0.0.1"),

@@ -36,7 +36,9 @@ type Options struct {
 	// there from the start are exempt.
 	NodeBoot time.Duration
 	// NodeGrace is how long the control plane believes in a node whose kubelet is
-	// silent. Kubelets and their supervision keep Kubernetes' proportions to it.
+	// silent. Kubelets and their supervision keep Kubernetes' proportions to it. Its
+	// 50 s have a thousand nodes renew a hundred leases a second: the default is
+	// longer, as most tests look at no dead node.
 	NodeGrace time.Duration
 	// PodReady is the time from Running to Ready of a pod, PodStop the time from
 	// its deletion to its end, which its grace period bounds.
@@ -60,7 +62,7 @@ func DefaultOptions() Options {
 		NodeCPU:     "4",
 		NodeMemory:  "16Gi",
 		NodePods:    "110",
-		NodeGrace:   50 * time.Second,
+		NodeGrace:   200 * time.Second,
 		AttachLimit: 16,
 		AttachDelay: 200 * time.Millisecond,
 		Berth:       true,

@@ -65,9 +65,9 @@ func TestControlPlane(t *testing.T) {
 // TestNodeGrace: the control plane and the kubelets must not disagree about it.
 func TestNodeGrace(t *testing.T) {
 	o := DefaultOptions()
-	for grace, want := range map[time.Duration][3]int64{
-		50 * time.Second: {50000, 5000, 40}, // the defaults of Kubernetes
-		5 * time.Second:  {5000, 500, 4},
+	for grace, want := range map[time.Duration][4]int64{
+		50 * time.Second: {50000, 5000, 40, 1}, // the defaults of Kubernetes
+		5 * time.Second:  {5000, 500, 4, 1},
 	} {
 		o.NodeGrace = grace
 		rendered, err := ControlPlane(o, place)
@@ -78,13 +78,14 @@ func TestNodeGrace(t *testing.T) {
 		if err := yaml.UnmarshalStrict([]byte(documents(rendered)[0]), &config); err != nil {
 			t.Fatal(err)
 		}
-		got := [3]int64{
+		got := [4]int64{
 			config.Options.KubeControllerManagerNodeMonitorGracePeriodMilliseconds,
 			config.Options.KubeControllerManagerNodeMonitorPeriodMilliseconds,
 			int64(config.Options.NodeLeaseDurationSeconds),
+			int64(*config.Options.HeartbeatFactor),
 		}
 		if got != want {
-			t.Errorf("%s: got grace, period and lease %v, want %v", grace, got, want)
+			t.Errorf("%s: got grace, period, lease and factor %v, want %v", grace, got, want)
 		}
 	}
 }

@@ -24,6 +24,8 @@ func namedClass(name string) *storagev1.StorageClass {
 }
 
 func TestPublish(t *testing.T) {
+	withoutPool := withPool(node("n", "zone-a"), "")
+	withoutPool.Annotations = nil // the label stays, as those of kubelets do
 	foreign := storageCapacity("host-n", "fast", 7*gi)
 	foreign.Name, foreign.Labels = "foreign", map[string]string{labelDriver: "other.driver"}
 	for name, tc := range map[string]struct {
@@ -51,8 +53,8 @@ func TestPublish(t *testing.T) {
 		"a node that is gone": {
 			objects: []runtime.Object{namedClass("fast"), storageCapacity("host-n", "fast", 10*gi)},
 		},
-		"a node without a pool": {
-			objects: []runtime.Object{node("n", "zone-a"), namedClass("fast"), storageCapacity("host-n", "fast", 10*gi)},
+		"a node whose pool is taken away": {
+			objects: []runtime.Object{withoutPool, namedClass("fast"), storageCapacity("host-n", "fast", 10*gi)},
 		},
 		"the pools and the objects of others are left alone": {
 			objects: []runtime.Object{namedClass("fast"), storageCapacity("host-m", "fast", 10*gi), foreign},

@@ -72,9 +72,9 @@ func TestTakeRoom(t *testing.T) {
 	if free := p.free("host-n", 100*gi); free != 70*gi {
 		t.Errorf("%d free, want 70 GiB", free)
 	}
-	zonal := Volume("z", class(ZonalDriver), claim("z"), "host-n")
-	zonal.Spec.Capacity[corev1.ResourceStorage] = resource.MustParse("70Gi")
-	p.put(zonal)
+	other := pooled("other", 70)
+	other.Spec.CSI.Driver = ZonalDriver
+	p.put(other)
 	if free := p.free("host-n", 100*gi); free != 70*gi {
 		t.Errorf("%d free: a volume of another driver is not in the pool", free)
 	}

@@ -70,7 +70,7 @@ func TestProvisionFromAPool(t *testing.T) {
 	if state != controller.ProvisioningReschedule || err == nil || !strings.Contains(err.Error(), "node n has 40Gi left") {
 		t.Errorf("60 of 40 GiB: got %s, %v", state, err)
 	}
-	if state, err := provision("b", "without"); state != controller.ProvisioningReschedule || err == nil {
+	if state, err := provision("b", "without"); state != controller.ProvisioningReschedule || err == nil || !strings.Contains(err.Error(), "no pool") {
 		t.Errorf("a node without a pool: got %s, %v", state, err)
 	}
 	if _, err := provision("b", ""); err == nil {
