@@ -104,7 +104,7 @@ type edit struct {
 
 func (x *index) edit() *edit {
 	e := &edit{index: *x}
-	e.keys, e.rest = slices.Clone(x.keys), slices.Clone(x.rest)
+	e.keys = slices.Clone(x.keys)
 	return e
 }
 

@@ -127,6 +127,8 @@ func TestRefuses(t *testing.T) {
 			pools: []*storagev1.CSIStorageCapacity{local("n", 10)}, drafts: []Claim{claim("a", 6)}, claims: []Claim{claim("a", 6)}},
 		"its own draft, and another": {
 			pools: []*storagev1.CSIStorageCapacity{local("n", 10)}, drafts: []Claim{claim("a", 5), claim("x", 5)}, claims: []Claim{claim("a", 6)}, want: true},
+		"its own draft, already taken off, and another": {
+			pools: []*storagev1.CSIStorageCapacity{local("n", 10)}, drafts: []Claim{claim("a", 60), claim("x", 5)}, claims: []Claim{claim("a", 6)}, want: true},
 		"its own draft among pools": {
 			pools:  []*storagev1.CSIStorageCapacity{local("n", 10), pooled("q", "fast", in(nodeKey, "n"), 5, -1)},
 			drafts: []Claim{claim("a", 10), claim("x", 5)}, claims: []Claim{claim("a", 10)}},
@@ -193,8 +195,28 @@ func TestDraftElsewhere(t *testing.T) {
 	if got := q.Refuses(m); got != "" {
 		t.Errorf("Refuses = %q, of a draft made after the question", got)
 	}
-	if got := l.Ask([]Claim{claim("a", 8)}).Refuses(m); got == "" {
-		t.Error("Not refused while the other pool is taken by another draft")
+	const want = `node(s) without enough storage: class "fast" has 10 left, 8 of it promised to other pods, and claim a needs 8`
+	if got := l.Ask([]Claim{claim("a", 8)}).Refuses(m); got != want {
+		t.Errorf("Refuses = %q while the other pool is taken by another draft, want %q", got, want)
+	}
+	l.Reserve(claim("a", 8), "o", o)
+	if got := l.Ask([]Claim{claim("a", 9)}).Refuses(m); got != want[:len(want)-1]+"9" {
+		t.Errorf("Refuses = %q; its own draft on another node takes nothing here", got)
+	}
+}
+
+// TestDraftsElsewhereOverfull: where a draft is too large for a pool, the
+// disorder there is not its concern, nor that of those who compete with it.
+func TestDraftsElsewhereOverfull(t *testing.T) {
+	l := newLedger(
+		pooled("mn", "fast", in(nodeKey, "m", "n"), 10, -1),
+		pooled("no", "fast", in(nodeKey, "n", "o"), 5, -1),
+	)
+	l.Reserve(claim("x", 8), "n", on("n"))
+	l.Reserve(claim("y", 3), "o", on("o"))
+	l.Reserve(claim("z", 3), "o", on("o"))
+	if got := l.Ask([]Claim{claim("a", 2)}).Refuses(on("m")); got != "" {
+		t.Errorf("Refuses = %q, want none", got)
 	}
 }
 

@@ -112,6 +112,15 @@ func (w world) ledger() *Ledger {
 	return l
 }
 
+// sums are what the pools count of their drafts.
+func (l *Ledger) sums() map[string][3]int64 {
+	sums := make(map[string][3]int64)
+	for name, p := range l.pools {
+		sums[name.Name] = [3]int64{int64(len(p.drafts)), p.promised, int64(p.roaming)}
+	}
+	return sums
+}
+
 // randomPool overlaps with others in all ways there are.
 func randomPool(rng *rand.Rand, name string) *storagev1.CSIStorageCapacity {
 	var s metav1.LabelSelector
@@ -179,7 +188,11 @@ func TestHistoryIsForgotten(t *testing.T) {
 				t.Fatalf("seed %d, step %d: the question changed (-want +got):\n%s", seed, step, diff)
 			}
 			asked := []Claim{claim("0", int64(rng.Intn(8))), claim("new", int64(rng.Intn(8))), of("slow", claim("slow", 1))}[:1+rng.Intn(3)]
-			got, want := l.Ask(asked), w.ledger().Ask(asked)
+			fresh := w.ledger()
+			if diff := cmp.Diff(fresh.sums(), l.sums()); diff != "" {
+				t.Fatalf("seed %d, step %d: sums (-want +got):\n%s", seed, step, diff)
+			}
+			got, want := l.Ask(asked), fresh.Ask(asked)
 			for range 3 {
 				node := randomNode(rng)
 				if diff := cmp.Diff(want.Refuses(node), got.Refuses(node)); diff != "" {

@@ -124,6 +124,10 @@ func TestOracle(t *testing.T) {
 			asked = append(asked, wanted{bytes, node})
 			claims = append(claims, claim(fmt.Sprint("claim", i), bytes))
 		}
+		// Drafts of the claims themselves, made before, change nothing.
+		for i := range rng.Intn(len(claims) + 1) {
+			l.Reserve(claim(claims[i].Name, int64(rng.Intn(14))), "", randomNode(rng))
+		}
 		rivals := competitors(pools, asked, drafts)
 		want := divisible(pools, append(slices.Clone(asked), rivals...))
 		if got := l.Ask(claims).Refuses(node); (got == "") != want {
@@ -144,7 +148,7 @@ func TestOracle(t *testing.T) {
 // TestSearchLimit has volumes of even sizes for bins of odd ones. They fit by
 // the sums and not in truth, which can be shown for a few of them only.
 func TestSearchLimit(t *testing.T) {
-	packed := func(volumes int) (bool, int) {
+	hard := func(volumes int) *packing {
 		rng := rand.New(rand.NewSource(1))
 		var s packing
 		var sum int64
@@ -155,14 +159,35 @@ func TestSearchLimit(t *testing.T) {
 		}
 		half := sum/2 | 1
 		s.bins = []int64{half, sum - half}
-		return s.possible(), s.tries
+		return &s
+	}
+	tests := map[string]struct {
+		packing *packing
+		fits    bool
+		tries   int // at most
+	}{
+		"40, too many":   {hard(40), true, searchLimit + 1},
+		"40 by the sums": {hard(40), false, 0},
+		"40 by one":      {hard(40), false, 0},
+		"40 equal":       {&packing{bins: []int64{195, 205}}, false, 1000},
 	}
 	for n := 2; n <= 13; n++ {
-		if fits, tries := packed(n); fits || tries > searchLimit {
-			t.Errorf("%d volumes: fits = %v after %d tries, want a proof that they do not", n, fits, tries)
-		}
+		tests[fmt.Sprint(n)] = struct {
+			packing *packing
+			fits    bool
+			tries   int
+		}{hard(n), false, searchLimit}
 	}
-	if fits, tries := packed(40); !fits || tries != searchLimit+1 {
-		t.Errorf("40 volumes: fits = %v after %d tries, want to be accepted at the limit", fits, tries)
+	tests["40 by the sums"].packing.bins[0] -= 2
+	tests["40 by one"].packing.volumes[20].bins = nil
+	for range 40 {
+		tests["40 equal"].packing.volumes = append(tests["40 equal"].packing.volumes, volume{10, []int{0, 1}})
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if fits := test.packing.possible(); fits != test.fits || test.packing.tries > test.tries {
+				t.Errorf("possible = %v after %d tries, want %v after %d at most", fits, test.packing.tries, test.fits, test.tries)
+			}
+		})
 	}
 }

@@ -81,14 +81,11 @@ func (s *packing) place(i, from int) bool {
 		if i+1 < len(s.volumes) && s.volumes[i+1].bytes == v.bytes && slices.Equal(s.volumes[i+1].bins, v.bins) {
 			next = j
 		}
-		room := s.bins[b]
-		if room != unlimited {
-			s.bins[b] -= v.bytes
-		}
+		s.bins[b] -= v.bytes
 		if s.place(i+1, next) {
 			return true
 		}
-		s.bins[b] = room
+		s.bins[b] += v.bytes
 	}
 	return false
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // unlimited is the room of a pool whose driver names a largest volume but no
-// capacity.
+// capacity: more than all volumes ask together.
 const unlimited = math.MaxInt64
 
 // pool is one CSIStorageCapacity and the drafts that may end in it. It is

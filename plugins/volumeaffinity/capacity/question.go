@@ -76,8 +76,8 @@ func (q *Question) Refuses(node map[string]string) string {
 }
 
 // Score tells how well a node is left once it has given the claims their
-// volumes, from 0 to 100: see worth. Of several classes the worst counts. A
-// class of unknown capacity, or of which nothing is asked, has no say.
+// volumes, from 0 to 100: see worth. Of several classes the worst counts. One
+// whose driver names no capacity is full marks, and so is asking for nothing.
 func (q *Question) Score(node map[string]string) int64 {
 	score := int64(maxScore)
 	for _, p := range q.parts {
@@ -85,7 +85,7 @@ func (q *Question) Score(node map[string]string) int64 {
 		switch {
 		case !f.fits:
 			return 0
-		case f.room != unlimited && p.need > 0:
+		case p.need > 0:
 			score = min(score, worth(p.need, f.left()-p.need))
 		}
 	}
@@ -119,12 +119,7 @@ type finding struct {
 }
 
 // left is the room that is promised to nobody, negative where too much is.
-func (f finding) left() int64 {
-	if f.room == unlimited {
-		return unlimited
-	}
-	return f.room - f.promised
-}
+func (f finding) left() int64 { return f.room - f.promised }
 
 // judge looks at one node. The usual case, one pool whose drafts have nowhere
 // else to go, needs no search.

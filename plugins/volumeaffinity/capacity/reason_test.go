@@ -34,6 +34,7 @@ func TestReason(t *testing.T) {
 		"largest":  {pools: []*storagev1.CSIStorageCapacity{pooled("p", "fast", in(nodeKey, "n"), 100*gi, 50*gi)}, claims: []int64{60 * gi}, want: `has 100Gi left, at most 50Gi for one volume, and claim a needs 60Gi`},
 		"unknown":  {pools: []*storagev1.CSIStorageCapacity{pooled("p", "fast", in(nodeKey, "n"), -1, 50*gi)}, claims: []int64{60 * gi}, want: `takes volumes of at most 50Gi, and claim a needs 60Gi`},
 		"pools":    {pools: []*storagev1.CSIStorageCapacity{local("n", 80*gi), another(80*gi, -1)}, drafts: []int64{gi}, claims: []int64{60 * gi, 60 * gi, 30 * gi}, want: `has 160Gi left, at most 80Gi for one volume, in 2 pools, 1Gi of it promised to other pods, and claims a (60Gi), b (60Gi), c (30Gi) need 150Gi`},
+		"no end":   {pools: []*storagev1.CSIStorageCapacity{local("n", 10), another(-1, 50*gi)}, claims: []int64{60 * gi}, want: `takes volumes of at most 50Gi, in 2 pools, and claim a needs 60Gi`},
 		"many":     {pools: []*storagev1.CSIStorageCapacity{local("n", 3*gi)}, claims: []int64{gi, gi, gi, gi, gi, gi}, want: `has 3Gi left, and claims a (1Gi), b (1Gi), c (1Gi), d (1Gi), 2 more need 6Gi`},
 		"rounded":  {pools: []*storagev1.CSIStorageCapacity{local("n", 98*gi+1)}, claims: []int64{99*gi + 1}, want: `has over 95Gi left, and claim a needs 106300440577`},
 	}

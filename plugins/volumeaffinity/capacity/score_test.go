@@ -95,6 +95,10 @@ func TestScore(t *testing.T) {
 	if got := q.Score(on("0")); got != 50 {
 		t.Errorf("Score = %d, want that of the worse class, 50", got)
 	}
+	q = pair(120, 240).Ask([]Claim{claim("a", 60), of("slow", claim("b", 60))})
+	if got := q.Score(on("0")); got != 50 {
+		t.Errorf("Score = %d, want that of the worse class, 50, in any order", got)
+	}
 	q = pair(240, 0).Ask([]Claim{claim("a", 60), of("slow", claim("b", 0))})
 	if got := q.Score(on("0")); got != 75 {
 		t.Errorf("Score = %d, want that of the class of which something is asked, 75", got)
