@@ -37,8 +37,8 @@ func (pl *VolumeAffinity) explain(v *verdict, refusals fwk.NodeToStatusReader) s
 			continue // beside a volume that was named
 		}
 		nodes := pl.state.Reach().Nodes(b.reach)
-		if nodes.Len() == 0 || nodes.Len() > narrowLimit {
-			continue // PreFilter said it, or the nodes say it themselves
+		if n := nodes.Len(); n == 0 || n > narrowLimit || (n > 1 && v.home.Slot != "") {
+			continue // PreFilter said it, or the nodes say it themselves, or where the slot belongs does
 		}
 		counts := map[string]int{}
 		for name := range nodes.All() {
