@@ -25,20 +25,39 @@ func large(drafts int) (*Ledger, []map[string]string) {
 	return l, labels
 }
 
+// shared has two pools in each zone as well, of another class.
+func shared(drafts int) (*Ledger, []map[string]string) {
+	l, labels := large(0)
+	for _, zone := range []string{"a", "b", "c"} {
+		for i := range 2 {
+			l.SetCapacity(pooled(fmt.Sprint(zone, i), "zonal", in(zoneKey, zone), 1<<50, -1))
+		}
+	}
+	for i := range drafts {
+		l.Reserve(of("zonal", claim(fmt.Sprint("draft", i), 10*gi)), "", labels[i])
+	}
+	return l, labels
+}
+
+// TestNoGarbage: a node that fits costs no memory, whether its answer is
+// worked out or remembered.
+func TestNoGarbage(t *testing.T) {
+	for name, c := range map[string]struct {
+		of    func(int) (*Ledger, []map[string]string)
+		class string
+	}{"one pool": {large, "fast"}, "two pools": {shared, "zonal"}} {
+		t.Run(name, func(t *testing.T) {
+			l, labels := c.of(100)
+			q := l.Ask([]Claim{of(c.class, claim("a", 30*gi)), of(c.class, claim("draft0", 30*gi))})
+			if got := testing.AllocsPerRun(100, func() { q.Refuses(labels[0]); q.Score(labels[0]) }); got != 0 {
+				t.Errorf("%v allocations for a node that fits", got)
+			}
+		})
+	}
+}
+
 // BenchmarkFilter asks one node of 5,000.
 func BenchmarkFilter(b *testing.B) {
-	shared := func(drafts int) (*Ledger, []map[string]string) {
-		l, labels := large(0)
-		for _, zone := range []string{"a", "b", "c"} {
-			for i := range 2 {
-				l.SetCapacity(pooled(fmt.Sprint(zone, i), "zonal", in(zoneKey, zone), 1<<50, -1))
-			}
-		}
-		for i := range drafts {
-			l.Reserve(of("zonal", claim(fmt.Sprint("draft", i), 10*gi)), "", labels[i])
-		}
-		return l, labels
-	}
 	for name, c := range map[string]struct {
 		of     func(int) (*Ledger, []map[string]string)
 		drafts int

@@ -27,6 +27,11 @@
 //     searchLimit the search ends and the node is accepted if the sums allow
 //     it: the driver has the last word anyway.
 //
+// The ledger is no more exact than the drivers. From the moment a draft is
+// released because its volume exists until the driver says what is left then,
+// the room looks free; and where the driver is the faster one, room is counted
+// twice until the release.
+//
 // Whether a claim is to be checked at all is the caller's business: unbound,
 // with a size, of a class whose CSIDriver asks for capacity to be looked at.
 package capacity

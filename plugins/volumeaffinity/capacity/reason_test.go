@@ -31,6 +31,7 @@ func TestReason(t *testing.T) {
 		"nothing":  {pools: []*storagev1.CSIStorageCapacity{local("n", 0)}, claims: []int64{60 * gi}, want: `has 0 left, and claim a needs 60Gi`},
 		"promised": {pools: []*storagev1.CSIStorageCapacity{local("n", 100*gi)}, drafts: []int64{20 * gi}, claims: []int64{60 * gi, 60 * gi}, want: `has 100Gi left, 20Gi of it promised to other pods, and claims a (60Gi), b (60Gi) need 120Gi`},
 		"all":      {pools: []*storagev1.CSIStorageCapacity{local("n", 60*gi)}, drafts: []int64{40 * gi, 40 * gi}, claims: []int64{gi}, want: `has 60Gi left, all of it promised to other pods, and claim a needs 1Gi`},
+		"just all": {pools: []*storagev1.CSIStorageCapacity{local("n", 60*gi)}, drafts: []int64{60 * gi}, claims: []int64{gi}, want: `has 60Gi left, all of it promised to other pods, and claim a needs 1Gi`},
 		"largest":  {pools: []*storagev1.CSIStorageCapacity{pooled("p", "fast", in(nodeKey, "n"), 100*gi, 50*gi)}, claims: []int64{60 * gi}, want: `has 100Gi left, at most 50Gi for one volume, and claim a needs 60Gi`},
 		"unknown":  {pools: []*storagev1.CSIStorageCapacity{pooled("p", "fast", in(nodeKey, "n"), -1, 50*gi)}, claims: []int64{60 * gi}, want: `takes volumes of at most 50Gi, and claim a needs 60Gi`},
 		"pools":    {pools: []*storagev1.CSIStorageCapacity{local("n", 80*gi), another(80*gi, -1)}, drafts: []int64{gi}, claims: []int64{60 * gi, 60 * gi, 30 * gi}, want: `has 160Gi left, at most 80Gi for one volume, in 2 pools, 1Gi of it promised to other pods, and claims a (60Gi), b (60Gi), c (30Gi) need 150Gi`},
