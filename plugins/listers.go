@@ -33,6 +33,7 @@ type listers struct {
 	pods    corelisters.PodLister
 	nodes   corelisters.NodeLister
 	classes storagelisters.StorageClassLister
+	rooms   storagelisters.CSIStorageCapacityLister
 }
 
 func newListers(factory informers.SharedInformerFactory) listers {
@@ -43,6 +44,7 @@ func newListers(factory informers.SharedInformerFactory) listers {
 		pods:    factory.Core().V1().Pods().Lister(),
 		nodes:   factory.Core().V1().Nodes().Lister(),
 		classes: factory.Storage().V1().StorageClasses().Lister(),
+		rooms:   factory.Storage().V1().CSIStorageCapacities().Lister(),
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 type storage struct {
 	reach       *reach.Index
 	room        *capacity.Ledger
+	counting    *sync.Mutex
 	attachments *attachments
 	unclaimed   *unclaimed
 	waiters     *waiters
@@ -26,7 +27,7 @@ type storage struct {
 
 func newStorage() storage {
 	return storage{
-		reach: reach.NewIndex(), room: capacity.NewLedger(), attachments: newAttachments(),
+		reach: reach.NewIndex(), room: capacity.NewLedger(), counting: &sync.Mutex{}, attachments: newAttachments(),
 		unclaimed: &unclaimed{count: map[string]int{}}, waiters: newWaiters(), vain: newVain(),
 	}
 }
@@ -54,8 +55,16 @@ func (s *slots) GaveUp(claim capacity.Claim) {
 	if now := s.source.Claim(claim.Namespace, claim.Name); now != nil && beingProvisioned(now) {
 		return
 	}
-	s.storage.room.Release(claim.Namespace, claim.Name)
-	s.activate(s.storage.waiters.of(claim.StorageClass))
+	s.dropDraft(claim.Namespace, claim.Name, claim.StorageClass)
+}
+
+// dropDraft wakes who was judged while there was the draft. They are woken also
+// when it became a volume: the driver says so before the claim does, and whoever
+// asked in between saw the room go twice.
+func (s *slots) dropDraft(namespace, name, class string) {
+	if s.storage.room.Release(namespace, name) {
+		s.activate(s.storage.waiters.of(class))
+	}
 }
 
 // Misdirected: see volumeaffinity.State.
@@ -66,7 +75,7 @@ func (s *slots) Misdirected(claim *v1.PersistentVolumeClaim) {
 }
 
 func beingProvisioned(claim *v1.PersistentVolumeClaim) bool {
-	return claim.Spec.VolumeName == "" && claim.Annotations[statefulset.SelectedNode] != ""
+	return claim != nil && claim.Spec.VolumeName == "" && claim.Annotations[statefulset.SelectedNode] != ""
 }
 
 // drafted follows the room that a claim takes: it is promised while the claim
@@ -74,8 +83,6 @@ func beingProvisioned(claim *v1.PersistentVolumeClaim) bool {
 // the claim is bound.
 func (s *slots) drafted(before, after *v1.PersistentVolumeClaim) {
 	switch is := either(before, after); {
-	case after == nil || after.Spec.VolumeName != "":
-		s.storage.room.Release(is.Namespace, is.Name)
 	case beingProvisioned(after):
 		name := after.Annotations[statefulset.SelectedNode]
 		node, size := s.source.Node(name), after.Spec.Resources.Requests[v1.ResourceStorage]
@@ -86,18 +93,25 @@ func (s *slots) drafted(before, after *v1.PersistentVolumeClaim) {
 			Namespace: after.Namespace, Name: after.Name,
 			StorageClass: volume.GetPersistentVolumeClaimClass(after), Bytes: size.Value(),
 		}, name, node.Labels)
-	case before != nil && beingProvisioned(before): // the provisioner could not, and another node is sought
-		s.storage.room.Release(is.Namespace, is.Name)
-		s.activate(s.storage.waiters.of(volume.GetPersistentVolumeClaimClass(after)))
+	case after == nil, after.Spec.VolumeName != "", beingProvisioned(before): // or the provisioner could not, and another node is sought
+		s.dropDraft(is.Namespace, is.Name, volume.GetPersistentVolumeClaimClass(is))
 	}
 }
 
 func (s *slots) capacityChanged(before, after *storagev1.CSIStorageCapacity) {
-	if after == nil {
-		s.storage.room.DeleteCapacity(before.Namespace, before.Name)
-		return
+	is := either(before, after)
+	s.RoomChanged(is.Namespace, is.Name)
+}
+
+// RoomChanged: see volumeaffinity.State.
+func (s *slots) RoomChanged(namespace, name string) {
+	s.storage.counting.Lock() // what is read first is written first
+	defer s.storage.counting.Unlock()
+	if room := orNil(s.source.rooms.CSIStorageCapacities(namespace).Get(name)); room != nil {
+		s.storage.room.SetCapacity(room)
+	} else {
+		s.storage.room.DeleteCapacity(namespace, name)
 	}
-	s.storage.room.SetCapacity(after)
 }
 
 // unclaimed counts the volumes by class that wait for a claim.

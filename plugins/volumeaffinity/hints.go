@@ -95,6 +95,7 @@ func (pl *VolumeAffinity) isSchedulableAfterCapacityChange(logger klog.Logger, p
 	if refusal != "" || !slices.ContainsFunc(g.wanted, func(claim capacity.Claim) bool { return claim.StorageClass == after.StorageClassName }) {
 		return fwk.QueueSkip, nil
 	}
+	pl.state.RoomChanged(after.Namespace, after.Name) // the pod may ask before our own handler is called
 	logger.V(5).Info("There is more room for a volume of the pod", "pod", klog.KObj(pod), "capacity", klog.KObj(after))
 	return fwk.Queue, nil
 }

@@ -132,14 +132,17 @@ func (pl *VolumeAffinity) PreFilter(ctx context.Context, state fwk.CycleState, p
 	}
 	v := newVerdict(g)
 	pl.homing(v, pod)
+	var contended []string
 	if len(g.wanted) > 0 {
+		pl.state.Waits(pod, g.volumes(), v.classes()) // before it asks, so that nothing is given back unnoticed
 		v.room = pl.state.Room().Ask(g.wanted)
+		contended = v.room.Contended()
 	}
 	if v.empty() {
 		return nil, fwk.NewStatus(fwk.Skip)
 	}
 	state.Write(stateKey, v)
-	pl.state.Waits(pod, g.volumes(), v.classes())
+	pl.state.Waits(pod, g.volumes(), contended)
 	if !v.filters() {
 		return nil, fwk.NewStatus(fwk.Skip)
 	}

@@ -17,6 +17,9 @@ type State interface {
 	Reach() *reach.Index
 	// Room knows how much storage is left where.
 	Room() *capacity.Ledger
+	// RoomChanged brings what is known of a driver's room up to the informer's
+	// store, for a pod that is about to ask.
+	RoomChanged(namespace, name string)
 	// Placing tells that a pod is being placed: this process is the one that
 	// places pods.
 	Placing(pod *v1.Pod) (statefulset.Slot, bool)
@@ -26,9 +29,9 @@ type State interface {
 	Returns(pod, other *v1.Pod) bool
 	// HomeFailed tells that the pod fits at home and could not be bound there.
 	HomeFailed(pod *v1.Pod, node string)
-	// Waits tells that a pod was judged by these volumes and classes, as far as
+	// Waits tells that a pod is judged by these volumes and classes, as far as
 	// they are known now. It is woken when a node comes to reach the volumes, or
-	// room that was promised in a class is free again.
+	// room in a class is promised no longer.
 	Waits(pod *v1.Pod, volumes []*reach.Volume, classes []string)
 	// Settled tells that a pod waits no longer.
 	Settled(pod *v1.Pod)

@@ -80,7 +80,7 @@ func (v *verdict) refuses(node *v1.Node) []string {
 	return nil
 }
 
-// classes are those whose room the pod waits for.
+// classes are those whose room the pod asks for.
 func (v *verdict) classes() []string {
 	var classes []string
 	for _, claim := range v.wanted {

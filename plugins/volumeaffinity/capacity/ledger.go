@@ -72,6 +72,7 @@ type Ledger struct {
 	mu      sync.Mutex
 	pools   map[types.NamespacedName]*pool
 	drafts  map[types.NamespacedName]*draft
+	flying  map[string]int    // drafts by class
 	indexes map[string]*index // by class
 }
 
@@ -81,6 +82,7 @@ func NewLedger() *Ledger {
 		seed:    maphash.MakeSeed(),
 		pools:   make(map[types.NamespacedName]*pool),
 		drafts:  make(map[types.NamespacedName]*draft),
+		flying:  make(map[string]int),
 		indexes: make(map[string]*index),
 	}
 }
@@ -119,11 +121,14 @@ func (l *Ledger) Reserve(claim Claim, node string, labels map[string]string) {
 	l.draft(claim.key(), &draft{class: claim.StorageClass, bytes: claim.Bytes, node: node, labels: labels})
 }
 
-// Release drops the draft of a claim, if there is one.
-func (l *Ledger) Release(namespace, name string) {
+// Release drops the draft of a claim, and tells whether there was one.
+func (l *Ledger) Release(namespace, name string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.draft(types.NamespacedName{Namespace: namespace, Name: name}, nil)
+	key := types.NamespacedName{Namespace: namespace, Name: name}
+	had := l.drafts[key] != nil
+	l.draft(key, nil)
+	return had
 }
 
 // Drafted tells for which node a claim is drafted.
@@ -163,10 +168,14 @@ func (l *Ledger) Checkpoint() (restore func()) {
 func (l *Ledger) draft(key types.NamespacedName, next *draft) {
 	if old := l.drafts[key]; old != nil {
 		delete(l.drafts, key)
+		if l.flying[old.class]--; l.flying[old.class] == 0 {
+			delete(l.flying, old.class)
+		}
 		l.change(old.class, func(e *edit) { l.erase(e, old) })
 	}
 	if next != nil {
 		l.drafts[key] = next
+		l.flying[next.class]++
 		l.change(next.class, func(e *edit) { l.enter(e, next) })
 	}
 }

@@ -29,6 +29,7 @@ type part struct {
 	largest int64
 	index   *index
 	own     []*draft // of these very claims
+	others  bool     // there are drafts of other claims
 	answers answers
 	texts   sync.Map // of the numbers they show
 }
@@ -59,6 +60,9 @@ func (l *Ledger) Ask(claims []Claim) *Question {
 			parts[d.class].own = append(parts[d.class].own, d)
 		}
 	}
+	for _, p := range parts {
+		p.others = l.flying[p.class] > len(p.own)
+	}
 	byClass := func(a, b *part) int { return cmp.Compare(a.class, b.class) }
 	return &Question{parts: slices.SortedFunc(maps.Values(parts), byClass)}
 }
@@ -73,6 +77,19 @@ func (q *Question) Refuses(node map[string]string) string {
 		}
 	}
 	return ""
+}
+
+// Contended are the classes with drafts of other claims. What a pod was refused
+// for because of a draft it may get when the draft is dropped, if it asked
+// while there was one.
+func (q *Question) Contended() []string {
+	var classes []string
+	for _, p := range q.parts {
+		if p.others {
+			classes = append(classes, p.class)
+		}
+	}
+	return classes
 }
 
 // Score tells how well a node is left once it has given the claims their
