@@ -90,14 +90,14 @@ func lostAndReleased() features.Feature {
 
 func lostAndFound() features.Feature {
 	const after = 20 * time.Second
-	db := fixture.Workload{Name: "db", Replicas: 3, CPU: "50m", Claims: []fixture.Claim{{Name: "data", Class: "local"}}}
+	kv := fixture.Workload{Name: "kv", Replicas: 3, CPU: "50m", Claims: []fixture.Claim{{Name: "data", Class: "local"}}}
 	var before fixture.Table
 	var claims map[string]types.UID
 	return features.New("a node comes back in time").
 		Setup(step(func(ctx context.Context, t *testing.T, s scene) {
-			s.policy(ctx, t, db.Name, v1alpha1.Placement{SeparateNodes: v1alpha1.SeparateRequired, Home: lostAfter(after)})
-			s.create(ctx, t, db.Service(), db.StatefulSet())
-			before = s.awaitSet(ctx, t, db.Name, 3)
+			s.policy(ctx, t, kv.Name, v1alpha1.Placement{SeparateNodes: v1alpha1.SeparateRequired, Home: lostAfter(after)})
+			s.create(ctx, t, kv.Service(), kv.StatefulSet())
+			before = s.awaitSet(ctx, t, kv.Name, 3)
 			claims = s.claims(ctx, t)
 		})).
 		Assess("its slot returns to its volume, and nothing is deleted", step(func(ctx context.Context, t *testing.T, s scene) {
@@ -105,13 +105,13 @@ func lostAndFound() features.Feature {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s.lose(ctx, t, node.Name, "db-2")
-			t.Log(s.awaitEvent(ctx, t, "StatefulSet", db.Name, "LocalVolumeLost", before[2].Volume, node.Name))
+			s.lose(ctx, t, node.Name, "kv-2")
+			t.Log(s.awaitEvent(ctx, t, "StatefulSet", kv.Name, "LocalVolumeLost", before[2].Volume, node.Name))
 			s.create(ctx, t, &corev1.Node{
 				ObjectMeta: metav1.ObjectMeta{Name: node.Name, Labels: node.Labels, Annotations: node.Annotations},
 				Status:     corev1.NodeStatus{Capacity: node.Status.Capacity, Allocatable: node.Status.Allocatable},
 			})
-			if diff := cmp.Diff(before, s.awaitRunning(ctx, t, db.Name, 3)); diff != "" {
+			if diff := cmp.Diff(before, s.awaitRunning(ctx, t, kv.Name, 3)); diff != "" {
 				t.Errorf("the set (-want +got):\n%s", diff)
 			}
 			s.stays(ctx, t, "every claim", after+10*time.Second, s.sameClaims(claims))
