@@ -59,7 +59,7 @@ bench: ## Run the benchmarks
 PERF_OUT := $(CURDIR)/dist/perf
 
 .PHONY: perf
-perf: cluster-build ## Compare the shipped profile with the stock one on scheduler_perf (SIZE=short, CASE=BoundZonal, ROUNDS=3)
+perf: cluster-build ## Compare the shipped profile with the stock one on scheduler_perf (SIZE=medium|short, CASE=BoundZonal, ROUNDS=3)
 	PATH="$(CLUSTER_BIN):$$PATH" ETCD_UNSAFE_NO_FSYNC=true ARTIFACTS=$(PERF_OUT) BERTH_PERF_OUT=$(PERF_OUT) BERTH_PERF_ROUNDS=$(ROUNDS) \
 		go test -ldflags "$(LDFLAGS)" -run '^$$' -bench '^BenchmarkProfiles$$/$(CASE)' -benchtime 1ns -timeout 6h ./test/perf \
 		-perf-scheduling-label-filter=$(or $(SIZE),performance)

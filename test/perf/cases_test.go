@@ -15,26 +15,26 @@ import (
 // shipped is the configuration that people install.
 const shipped = "../../manifests/scheduler/config.yaml"
 
-// aCase is one of cases.yaml.
-type aCase struct {
+// benchCase is one of cases.yaml, without a profile.
+type benchCase struct {
 	name string
 	spec map[string]any
 }
 
-func readCases(b *testing.B) []aCase {
+func readCases(b *testing.B) []benchCase {
 	var specs []map[string]any
 	read(b, "cases.yaml", &specs)
-	var cases []aCase
+	var cases []benchCase
 	for _, spec := range specs {
 		name, _ := spec["name"].(string)
-		cases = append(cases, aCase{name: name, spec: spec})
+		cases = append(cases, benchCase{name: name, spec: spec})
 	}
 	return cases
 }
 
 // configFor writes the case as scheduler_perf wants it for one profile. Without
 // a path the scheduler has upstream's defaults.
-func (c aCase) configFor(b *testing.B, profile, schedulerConfig string) string {
+func (c benchCase) configFor(b *testing.B, profile, schedulerConfig string) string {
 	spec := map[string]any{"schedulerConfigPath": schedulerConfig}
 	for key, value := range c.spec {
 		spec[key] = value

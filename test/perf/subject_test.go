@@ -109,6 +109,11 @@ func (s *subject) nodesCreated(tCtx ktesting.TContext, sched *scheduler.Schedule
 		}
 		fmt.Fprintf(os.Stderr, "perf: %s %s round %d: %.0f pods/s, CPU %s/pod, cycle %s/pod; CPU µs/pod by plugin: %s\n",
 			run.Case, s.profile, s.round, run.PodsPerSecond, run.CPU, run.Cycle, seen.cpu.Top(6, seen.bound))
+		if b, ok := tCtx.TB().(*testing.B); ok {
+			b.ReportMetric(run.PodsPerSecond, "pods/s")
+			b.ReportMetric(float64(run.CPU), "cpu-ns/pod")
+			b.ReportMetric(float64(run.Cycle), "cycle-ns/pod")
+		}
 		s.runs = append(s.runs, run)
 	}
 	return nil

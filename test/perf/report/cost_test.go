@@ -81,13 +81,18 @@ func TestReadCostRefusesOtherProfiles(t *testing.T) {
 	if _, err := ReadCost(strings.NewReader("no profile")); err == nil {
 		t.Error("text: no error")
 	}
-	heap := &profile.Profile{SampleType: []*profile.ValueType{{Type: "inuse_space", Unit: "bytes"}}}
-	var content bytes.Buffer
-	if err := heap.Write(&content); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := ReadCost(&content); err == nil {
-		t.Error("a heap profile: no error")
+	for name, kind := range map[string]profile.ValueType{
+		"a heap profile":    {Type: "inuse_space", Unit: "bytes"},
+		"a mutex profile":   {Type: "delay", Unit: "nanoseconds"},
+		"CPU time in ticks": {Type: "cpu", Unit: "ticks"},
+	} {
+		var content bytes.Buffer
+		if err := (&profile.Profile{SampleType: []*profile.ValueType{&kind}}).Write(&content); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ReadCost(&content); err == nil {
+			t.Errorf("%s: no error", name)
+		}
 	}
 }
 
