@@ -26,15 +26,52 @@ func (pl *OrdinalPlacement) PostFilter(_ context.Context, state fwk.CycleState, 
 	if err != nil {
 		return nil, fwk.AsStatus(err)
 	}
-	if text := v.explain(nodes, refusals); text != "" {
-		return nil, fwk.NewStatus(fwk.Unschedulable, text)
+	var texts []string
+	for _, text := range []string{v.explain(nodes, refusals), pl.siblings(v, nodes, refusals)} {
+		if text != "" {
+			texts = append(texts, text)
+		}
 	}
-	return nil, fwk.NewStatus(fwk.Unschedulable)
+	if len(texts) == 0 {
+		return nil, fwk.NewStatus(fwk.Unschedulable)
+	}
+	return nil, fwk.NewStatus(fwk.Unschedulable, strings.Join(texts, "; "))
 }
 
-// mostDomains and mostReasons bound an explanation: an event has 1,024
-// characters.
-const mostDomains, mostReasons = 3, 4
+// mostDomains, mostReasons and mostSiblings bound an explanation: an event has
+// 1,024 characters.
+const mostDomains, mostReasons, mostSiblings = 3, 4, 4
+
+// siblings names the slots whose nodes are refused because of them, in order:
+// "node "n1" has ordinal 0, node "n2" has the volume of ordinal 1".
+func (pl *OrdinalPlacement) siblings(v *verdict, nodes []fwk.NodeInfo, refusals fwk.NodeToStatusReader) string {
+	if v.shared == nil {
+		return ""
+	}
+	byOrdinal := map[int]string{}
+	for _, nodeInfo := range nodes {
+		name := nodeInfo.Node().Name
+		switch reasons := refusals.Get(name).Reasons(); {
+		case slices.Contains(reasons, v.shared[0]):
+			if ordinal, found := pl.sibling(v.placement.Slot, nodeInfo); found {
+				byOrdinal[ordinal] = fmt.Sprintf("node %q has ordinal %d", name, ordinal)
+			}
+		case slices.Contains(reasons, v.held[0]):
+			if ordinal, found := v.placement.Held(name); found {
+				byOrdinal[ordinal] = fmt.Sprintf("node %q has the volume of ordinal %d", name, ordinal)
+			}
+		}
+	}
+	var parts []string
+	for i, ordinal := range slices.Sorted(maps.Keys(byOrdinal)) {
+		if i == mostSiblings {
+			parts = append(parts, fmt.Sprintf("and %d more", len(byOrdinal)-i))
+			break
+		}
+		parts = append(parts, byOrdinal[ordinal])
+	}
+	return strings.Join(parts, ", ")
+}
 
 // explain says where a slot belongs, why, and what stands in the way there:
 // "ordinal 4 of prod/db belongs in zone-b (…); 3 nodes there: 2 Insufficient

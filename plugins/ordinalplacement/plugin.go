@@ -15,7 +15,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/berth-dev/berth/plugins/api/v1alpha1"
 	"github.com/berth-dev/berth/plugins/args"
@@ -170,7 +169,7 @@ func (pl *OrdinalPlacement) Filter(_ context.Context, state fwk.CycleState, _ *v
 		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, reasons...)
 	}
 	if v.shared != nil {
-		if pl.sibling(v.placement.Slot, nodeInfo) {
+		if _, shared := pl.sibling(v.placement.Slot, nodeInfo); shared {
 			return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, v.shared...)
 		}
 		if _, held := v.placement.Held(nodeInfo.Node().Name); held {
@@ -180,17 +179,19 @@ func (pl *OrdinalPlacement) Filter(_ context.Context, state fwk.CycleState, _ *v
 	return nil
 }
 
-// sibling tells whether another slot of the set has its pod on the node. The
-// slot's own pod, old or new, is no sibling.
-func (pl *OrdinalPlacement) sibling(slot statefulset.Slot, nodeInfo fwk.NodeInfo) bool {
-	return slices.ContainsFunc(nodeInfo.GetPods(), func(info fwk.PodInfo) bool {
+// sibling returns another slot of the set that has its pod on the node, if
+// there is one. The slot's own pod, old or new, is no sibling.
+func (pl *OrdinalPlacement) sibling(slot statefulset.Slot, nodeInfo fwk.NodeInfo) (ordinal int, found bool) {
+	for _, info := range nodeInfo.GetPods() {
 		pod := info.GetPod()
 		if pod.Namespace != slot.Set.Namespace {
-			return false
+			continue
 		}
-		its, ok := pl.planner.SlotOf(pod)
-		return ok && its.Set == slot.Set && its.Ordinal != slot.Ordinal
-	})
+		if its, ok := pl.planner.SlotOf(pod); ok && its.Set == slot.Set && its.Ordinal != slot.Ordinal {
+			return its.Ordinal, true
+		}
+	}
+	return 0, false
 }
 
 func read(state fwk.CycleState) (*verdict, error) {

@@ -29,7 +29,8 @@ func (pl *OrdinalPlacement) Score(_ context.Context, state fwk.CycleState, _ *v1
 	alone := true
 	if v.placement.Policy.SeparateNodes == statefulset.PreferOwnNode {
 		_, held := v.placement.Held(nodeInfo.Node().Name)
-		alone = !held && !pl.sibling(v.placement.Slot, nodeInfo)
+		_, shared := pl.sibling(v.placement.Slot, nodeInfo)
+		alone = !held && !shared
 	}
 	return v.score(nodeInfo.Node(), alone), nil
 }
