@@ -112,6 +112,7 @@ func (s *Shared) Run(ctx context.Context) {
 	if !cache.WaitForCacheSync(ctx.Done(), first.slots.source.synced) {
 		return
 	}
+	first.slots.redraft()
 	first.slots.activate(first.slots.planner.PolicyChanged(all)) // who came before that
 	ticker := time.NewTicker(expiryPeriod)
 	defer ticker.Stop()

@@ -11,6 +11,7 @@ import (
 	"github.com/berth-dev/berth/plugins/volumeaffinity/reach"
 	v1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/component-helpers/storage/volume"
 )
 
@@ -95,6 +96,17 @@ func (s *slots) drafted(before, after *v1.PersistentVolumeClaim) {
 		}, name, node.Labels)
 	case after == nil, after.Spec.VolumeName != "", beingProvisioned(before): // or the provisioner could not, and another node is sought
 		s.dropDraft(is.Namespace, is.Name, volume.GetPersistentVolumeClaimClass(is))
+	}
+}
+
+// redraft drafts once more what is being provisioned: when claims were heard of
+// first, their nodes may not have been.
+func (s *slots) redraft() {
+	claims, _ := s.source.claims.List(labels.Everything())
+	for _, claim := range claims {
+		if beingProvisioned(claim) {
+			s.drafted(nil, claim)
+		}
 	}
 }
 

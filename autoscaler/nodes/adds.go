@@ -83,12 +83,20 @@ type option struct {
 }
 
 // bestFor returns the group whose new node for the first waiting pod wastes
-// least, or the reason of every group. It is incomplete when the simulation
-// did not answer.
+// least, or the reason of every group, those with the same one together. It is
+// incomplete when the simulation did not answer.
 func (p *planner) bestFor(waiting []candidate) (best *option, reasons []string, complete bool) {
+	var why []string
+	groups := map[string][]string{}
+	refuses := func(group, reason string) {
+		if groups[reason] == nil {
+			why = append(why, reason)
+		}
+		groups[reason] = append(groups[reason], group)
+	}
 	for _, g := range p.groups {
 		if obstacle := p.obstacle(g); obstacle != "" {
-			reasons = append(reasons, fmt.Sprintf("group %s: %s", g.Name, obstacle))
+			refuses(g.Name, obstacle)
 			continue
 		}
 		tried, refusal, err := p.try(g, waiting)
@@ -96,12 +104,19 @@ func (p *planner) bestFor(waiting []candidate) (best *option, reasons []string, 
 			return nil, nil, false
 		}
 		if tried == nil {
-			reasons = append(reasons, fmt.Sprintf("group %s: %s", g.Name, strings.Join(refusal, ", ")))
+			refuses(g.Name, strings.Join(refusal, ", "))
 			continue
 		}
 		if best == nil || tried.better(best) {
 			best = tried
 		}
+	}
+	for _, reason := range why {
+		word := "group"
+		if len(groups[reason]) > 1 {
+			word = "groups"
+		}
+		reasons = append(reasons, fmt.Sprintf("%s %s: %s", word, strings.Join(groups[reason], ", "), reason))
 	}
 	return best, reasons, true
 }

@@ -130,6 +130,19 @@ func TestDecide(t *testing.T) {
 				}},
 			},
 		},
+		"groups that say the same are named together": {
+			in: Input{
+				Groups:  []Group{withTarget(a, 10), b, withTarget(c, 10)},
+				Pending: []*v1.Pod{inZone(podOf("db-0", "8"), "b")},
+			},
+			want: Decision{
+				Upcoming: 20,
+				Unhelped: []Unhelped{{
+					Pod: name("db-0"), Present: []string{"20 wrong label"},
+					Groups: []string{"groups zone-a, zone-c: at its maximum 10", "group zone-b: 1 Insufficient cpu"},
+				}},
+			},
+		},
 		"pods that no node would help are left out": {
 			in: Input{Groups: []Group{a}, Pending: []*v1.Pod{
 				podOf("gated", "1").SchedulingGates([]string{"x"}).Obj(),
