@@ -56,7 +56,7 @@ func Registry(shared *Shared) runtime.Registry {
 			return pinnedtopologyspread.New(ctx, args, handle, slots)
 		}),
 		volumeaffinity.Name: with(func(ctx context.Context, args apiruntime.Object, handle fwk.Handle, slots *slots) (fwk.Plugin, error) {
-			return volumeaffinity.New(ctx, args, handle, slots)
+			return volumeaffinity.New(ctx, args, handle, slots.volumes())
 		}),
 
 		coscheduling.Name:               coscheduling.New,

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/berth-dev/berth/plugins/statefulset"
+	"github.com/berth-dev/berth/plugins/volumeaffinity"
 	"github.com/berth-dev/berth/plugins/volumeaffinity/capacity"
 	"github.com/berth-dev/berth/plugins/volumeaffinity/reach"
 	v1 "k8s.io/api/core/v1"
@@ -33,21 +34,20 @@ func newStorage() storage {
 	}
 }
 
-// Reach and the following make slots what VolumeAffinity asks for.
-func (s *slots) Reach() *reach.Index { return s.storage.reach }
+// volumes is what VolumeAffinity is given.
+func (s *slots) volumes() volumeaffinity.Shared {
+	return volumeaffinity.Shared{Reach: s.storage.reach, Room: s.storage.room, Homes: s, Waiters: s, Claims: s}
+}
 
-// Room: see volumeaffinity.State.
-func (s *slots) Room() *capacity.Ledger { return s.storage.room }
-
-// HasUnclaimed: see volumeaffinity.State.
+// HasUnclaimed: see volumeaffinity.Claims.
 func (s *slots) HasUnclaimed(class string) bool { return s.storage.unclaimed.has(class) }
 
-// Waits: see volumeaffinity.State.
+// Waits: see volumeaffinity.Waiters.
 func (s *slots) Waits(pod *v1.Pod, volumes []*reach.Volume, classes []string) {
 	s.storage.waiters.add(pod, volumes, classes)
 }
 
-// Settled: see volumeaffinity.State.
+// Settled: see volumeaffinity.Waiters.
 func (s *slots) Settled(pod *v1.Pod) { s.storage.waiters.remove(pod.UID) }
 
 // GaveUp drops the draft of a claim, and wakes who waits for the room. A claim
@@ -68,7 +68,7 @@ func (s *slots) dropDraft(namespace, name, class string) {
 	}
 }
 
-// Misdirected: see volumeaffinity.State.
+// Misdirected: see volumeaffinity.Claims.
 func (s *slots) Misdirected(claim *v1.PersistentVolumeClaim) {
 	if s.scribe != nil {
 		s.scribe.misdirected(claim)
@@ -115,7 +115,7 @@ func (s *slots) capacityChanged(before, after *storagev1.CSIStorageCapacity) {
 	s.RoomChanged(is.Namespace, is.Name)
 }
 
-// RoomChanged: see volumeaffinity.State.
+// RoomChanged: see volumeaffinity.Claims.
 func (s *slots) RoomChanged(namespace, name string) {
 	s.storage.counting.Lock() // what is read first is written first
 	defer s.storage.counting.Unlock()

@@ -62,7 +62,7 @@ func (w *waiters) of(class string) []*v1.Pod {
 // using returns the pods that use a claim.
 func (w *waiters) using(claim *v1.PersistentVolumeClaim) []*v1.Pod {
 	return w.which(func(pod waiting) bool {
-		return pod.pod.Namespace == claim.Namespace && volumeaffinity.Claims(pod.pod, claim.Name)
+		return pod.pod.Namespace == claim.Namespace && volumeaffinity.Uses(pod.pod, claim.Name)
 	})
 }
 

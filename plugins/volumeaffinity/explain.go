@@ -36,7 +36,7 @@ func (pl *VolumeAffinity) explain(v *verdict, refusals fwk.NodeToStatusReader) s
 		if slices.ContainsFunc(v.bound[:i], func(other bound) bool { return other.reach == b.reach }) {
 			continue // beside a volume that was named
 		}
-		nodes := pl.state.Reach().Nodes(b.reach)
+		nodes := pl.shared.Reach.Nodes(b.reach)
 		if n := nodes.Len(); n == 0 || n > narrowLimit || (n > 1 && v.home.Slot != "") {
 			continue // PreFilter said it, or the nodes say it themselves, or where the slot belongs does
 		}

@@ -29,8 +29,8 @@ func ClaimsOf(pod *v1.Pod) iter.Seq[string] {
 	}
 }
 
-// Claims tells whether a pod uses a claim.
-func Claims(pod *v1.Pod, claim string) bool {
+// Uses tells whether a pod uses a claim.
+func Uses(pod *v1.Pod, claim string) bool {
 	for name := range ClaimsOf(pod) {
 		if name == claim {
 			return true
@@ -124,7 +124,7 @@ func (pl *VolumeAffinity) bound(g *gathered, claim *v1.PersistentVolumeClaim) (r
 	if pl.csi.IsPVMigratable(pv) {
 		return ""
 	}
-	if to := pl.state.Reach().Volume(pv); to != nil {
+	if to := pl.shared.Reach.Volume(pv); to != nil {
 		g.bound = append(g.bound, bound{name: pv.Name, claim: claim.Name, reach: to, local: pv.Spec.Local != nil || pv.Spec.HostPath != nil})
 	}
 	return ""
@@ -144,7 +144,7 @@ func (pl *VolumeAffinity) unbound(g *gathered, claim *v1.PersistentVolumeClaim) 
 		return
 	}
 	driver, err := pl.drivers.Get(class.Provisioner)
-	if err != nil || driver.Spec.StorageCapacity == nil || !*driver.Spec.StorageCapacity || pl.state.HasUnclaimed(class.Name) {
+	if err != nil || driver.Spec.StorageCapacity == nil || !*driver.Spec.StorageCapacity || pl.shared.Claims.HasUnclaimed(class.Name) {
 		return
 	}
 	g.wanted = append(g.wanted, capacity.Claim{Namespace: claim.Namespace, Name: claim.Name, StorageClass: class.Name, Bytes: size.Value()})

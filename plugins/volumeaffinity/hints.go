@@ -31,7 +31,7 @@ func (pl *VolumeAffinity) isSchedulableAfterNodeChange(logger klog.Logger, pod *
 	if refusal != "" || !g.reachedFrom(after) {
 		return fwk.QueueSkip, nil
 	}
-	if home := pl.state.Home(pod); home.Required && home.Node != after.Name {
+	if home := pl.shared.Homes.Home(pod); home.Required && home.Node != after.Name {
 		return fwk.QueueSkip, nil
 	}
 	if before != nil && g.reachedFrom(before) {
@@ -48,7 +48,7 @@ func (pl *VolumeAffinity) isSchedulableAfterClaimChange(logger klog.Logger, pod 
 	if err != nil {
 		return fwk.Queue, err
 	}
-	if after.Namespace != pod.Namespace || !Claims(pod, after.Name) {
+	if after.Namespace != pod.Namespace || !Uses(pod, after.Name) {
 		return fwk.QueueSkip, nil
 	}
 	if before != nil && before.UID == after.UID && before.Spec.VolumeName == after.Spec.VolumeName && before.Status.Phase == after.Status.Phase &&
@@ -95,7 +95,7 @@ func (pl *VolumeAffinity) isSchedulableAfterCapacityChange(logger klog.Logger, p
 	if refusal != "" || !slices.ContainsFunc(g.wanted, func(claim capacity.Claim) bool { return claim.StorageClass == after.StorageClassName }) {
 		return fwk.QueueSkip, nil
 	}
-	pl.state.RoomChanged(after.Namespace, after.Name) // the pod may ask before our own handler is called
+	pl.shared.Claims.RoomChanged(after.Namespace, after.Name) // the pod may ask before our own handler is called
 	logger.V(5).Info("There is more room for a volume of the pod", "pod", klog.KObj(pod), "capacity", klog.KObj(after))
 	return fwk.Queue, nil
 }

@@ -15,7 +15,7 @@ import (
 
 // homing notes in the verdict where the pod is to come back to.
 func (pl *VolumeAffinity) homing(v *verdict, pod *v1.Pod) {
-	v.home = pl.state.Home(pod)
+	v.home = pl.shared.Homes.Home(pod)
 	if v.home.Node == "" {
 		return
 	}
@@ -51,7 +51,7 @@ func subject(home Home, pod *v1.Pod) string {
 func (pl *VolumeAffinity) occupied(home fwk.NodeInfo, pod *v1.Pod) bool {
 	return slices.ContainsFunc(home.GetPods(), func(info fwk.PodInfo) bool {
 		other := info.GetPod()
-		return other.UID != pod.UID && other.Namespace == pod.Namespace && pl.state.Returns(pod, other)
+		return other.UID != pod.UID && other.Namespace == pod.Namespace && pl.shared.Homes.Returns(pod, other)
 	})
 }
 

@@ -19,13 +19,13 @@ func (pl *VolumeAffinity) nowhere(v *verdict, nodes []fwk.NodeInfo) string {
 		return fmt.Sprintf(ErrReasonHomeGone, v.home.Slot, v.home.Node)
 	}
 	if v.selectedNode != "" && !pl.present(v.selectedNode) {
-		pl.state.Misdirected(v.selected)
+		pl.shared.Claims.Misdirected(v.selected)
 		return fmt.Sprintf(ErrReasonSelectedGone, v.selected.Name, v.selectedNode)
 	}
 	if len(v.bound) == 0 {
 		return ""
 	}
-	if joint, known := pl.state.Reach().Joint(v.volumes()); known && joint.Len() > 0 {
+	if joint, known := pl.shared.Reach.Joint(v.volumes()); known && joint.Len() > 0 {
 		return ""
 	}
 	reached := func(node fwk.NodeInfo) bool {
@@ -56,7 +56,7 @@ func (pl *VolumeAffinity) present(node string) bool {
 // there are no nodes.
 func (pl *VolumeAffinity) remedy(b bound, last string) string {
 	var missing []string
-	for _, gap := range pl.state.Reach().Missing(b.reach) {
+	for _, gap := range pl.shared.Reach.Missing(b.reach) {
 		missing = append(missing, gap.String())
 	}
 	what := "no node has " + strings.Join(missing, " or ")

@@ -45,7 +45,7 @@ const narrowLimit = 100
 // VolumeAffinity keeps pods beside their volumes.
 type VolumeAffinity struct {
 	handle  fwk.Handle
-	state   State
+	shared  Shared
 	claims  corelisters.PersistentVolumeClaimLister
 	volumes corelisters.PersistentVolumeLister
 	nodes   corelisters.NodeLister
@@ -73,7 +73,7 @@ var (
 )
 
 // New returns the plugin for one profile.
-func New(_ context.Context, obj runtime.Object, handle fwk.Handle, state State) (fwk.Plugin, error) {
+func New(_ context.Context, obj runtime.Object, handle fwk.Handle, shared Shared) (fwk.Plugin, error) {
 	a := DefaultArgs()
 	if err := args.DecodeStrict(obj, &a); err != nil {
 		return nil, err
@@ -81,7 +81,7 @@ func New(_ context.Context, obj runtime.Object, handle fwk.Handle, state State) 
 	core, storage := handle.SharedInformerFactory().Core().V1(), handle.SharedInformerFactory().Storage().V1()
 	return &VolumeAffinity{
 		handle:  handle,
-		state:   state,
+		shared:  shared,
 		claims:  core.PersistentVolumeClaims().Lister(),
 		volumes: core.PersistentVolumes().Lister(),
 		nodes:   core.Nodes().Lister(),
@@ -113,7 +113,7 @@ func (pl *VolumeAffinity) EventsToRegister(context.Context) ([]fwk.ClusterEventW
 // SignPod signs by the volumes: pods with the same claims have the same reach.
 // A slot has a home of its own.
 func (pl *VolumeAffinity) SignPod(_ context.Context, pod *v1.Pod) ([]fwk.SignFragment, *fwk.Status) {
-	if pl.state.Returns(pod, pod) {
+	if pl.shared.Homes.Returns(pod, pod) {
 		return nil, fwk.NewStatus(fwk.Unschedulable, "the pod fills a slot and comes back to its own node")
 	}
 	for range ClaimsOf(pod) {
@@ -125,7 +125,7 @@ func (pl *VolumeAffinity) SignPod(_ context.Context, pod *v1.Pod) ([]fwk.SignFra
 // PreFilter gathers what the claims say and where the pod was. It hands on the
 // nodes that are left when they are few: a local volume leaves one.
 func (pl *VolumeAffinity) PreFilter(ctx context.Context, state fwk.CycleState, pod *v1.Pod, nodes []fwk.NodeInfo) (*fwk.PreFilterResult, *fwk.Status) {
-	pl.state.Placing(pod)
+	pl.shared.Homes.Placing(pod)
 	g, refusal := pl.gather(pod)
 	if refusal != "" {
 		return nil, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, refusal)
@@ -134,15 +134,15 @@ func (pl *VolumeAffinity) PreFilter(ctx context.Context, state fwk.CycleState, p
 	pl.homing(v, pod)
 	var contended []string
 	if len(g.wanted) > 0 {
-		pl.state.Waits(pod, g.volumes(), v.classes()) // before it asks, so that nothing is given back unnoticed
-		v.room = pl.state.Room().Ask(g.wanted)
+		pl.shared.Waiters.Waits(pod, g.volumes(), v.classes()) // before it asks, so that nothing is given back unnoticed
+		v.room = pl.shared.Room.Ask(g.wanted)
 		contended = v.room.Contended()
 	}
 	if v.empty() {
 		return nil, fwk.NewStatus(fwk.Skip)
 	}
 	state.Write(stateKey, v)
-	pl.state.Waits(pod, g.volumes(), contended)
+	pl.shared.Waiters.Waits(pod, g.volumes(), contended)
 	if !v.filters() {
 		return nil, fwk.NewStatus(fwk.Skip)
 	}
@@ -168,7 +168,7 @@ func (pl *VolumeAffinity) few(v *verdict, all int) sets.Set[string] {
 	case len(v.bound) == 0:
 		return nil
 	}
-	nodes, known := pl.state.Reach().Joint(v.volumes())
+	nodes, known := pl.shared.Reach.Joint(v.volumes())
 	switch n := nodes.Len(); {
 	case !known || n == 0 || n == all: // nowhere knows better than the index that some node there is
 		return nil

@@ -19,7 +19,7 @@ func (pl *VolumeAffinity) Reserve(_ context.Context, state fwk.CycleState, pod *
 	if err != nil {
 		return nil // nothing to say about this pod
 	}
-	pl.state.Settled(pod)
+	pl.shared.Waiters.Settled(pod)
 	if len(v.wanted) == 0 {
 		return nil
 	}
@@ -28,7 +28,7 @@ func (pl *VolumeAffinity) Reserve(_ context.Context, state fwk.CycleState, pod *
 		return fwk.AsStatus(fmt.Errorf("node %q that was chosen for pod %s/%s: %w", nodeName, pod.Namespace, pod.Name, err))
 	}
 	for _, claim := range v.wanted {
-		pl.state.Room().Reserve(claim, nodeName, node.Node().Labels)
+		pl.shared.Room.Reserve(claim, nodeName, node.Node().Labels)
 	}
 	return nil
 }
@@ -41,10 +41,10 @@ func (pl *VolumeAffinity) Unreserve(_ context.Context, state fwk.CycleState, pod
 		return
 	}
 	if v.home.Certain && nodeName == v.home.Node {
-		pl.state.HomeFailed(pod, nodeName)
+		pl.shared.Homes.HomeFailed(pod, nodeName)
 	}
 	for _, claim := range v.wanted {
-		pl.state.GaveUp(claim)
+		pl.shared.Claims.GaveUp(claim)
 	}
 }
 

@@ -10,16 +10,20 @@ import (
 	v1 "k8s.io/api/core/v1"
 )
 
-// State is what the plugin knows together with its siblings in other profiles.
-// It follows the informers; the plugin declares what it needs of it.
-type State interface {
+// Shared is what the plugin knows together with its siblings in other
+// profiles. It follows the informers, and is followed by a simulation.
+type Shared struct {
 	// Reach knows which nodes reach a volume.
-	Reach() *reach.Index
+	Reach *reach.Index
 	// Room knows how much storage is left where.
-	Room() *capacity.Ledger
-	// RoomChanged brings what is known of a driver's room up to the informer's
-	// store, for a pod that is about to ask.
-	RoomChanged(namespace, name string)
+	Room    *capacity.Ledger
+	Homes   Homes
+	Waiters Waiters
+	Claims  Claims
+}
+
+// Homes knows where pods come back to.
+type Homes interface {
 	// Placing tells that a pod is being placed: this process is the one that
 	// places pods.
 	Placing(pod *v1.Pod) (statefulset.Slot, bool)
@@ -29,18 +33,28 @@ type State interface {
 	Returns(pod, other *v1.Pod) bool
 	// HomeFailed tells that the pod fits at home and could not be bound there.
 	HomeFailed(pod *v1.Pod, node string)
-	// Waits tells that a pod is judged by these volumes and classes, as far as
+}
+
+// Waiters knows who was judged and has no node yet.
+type Waiters interface {
+	// Waits tells that a pod was judged by these volumes and classes, as far as
 	// they are known now. It is woken when a node comes to reach the volumes, or
-	// room in a class is promised no longer.
+	// a draft in one of the classes ends.
 	Waits(pod *v1.Pod, volumes []*reach.Volume, classes []string)
 	// Settled tells that a pod waits no longer.
 	Settled(pod *v1.Pod)
+}
+
+// Claims knows what becomes of claims without a volume, and of the room for them.
+type Claims interface {
 	// HasUnclaimed tells whether volumes of a class wait for a claim: then a
 	// claim may need no room.
 	HasUnclaimed(storageClass string) bool
 	// GaveUp tells that a claim will not be provisioned for the node that its pod
 	// was given.
 	GaveUp(claim capacity.Claim)
+	// RoomChanged tells that what a driver says of its room is another thing now.
+	RoomChanged(namespace, name string)
 	// Misdirected tells that a claim is being provisioned for a node that is gone.
 	Misdirected(claim *v1.PersistentVolumeClaim)
 }
