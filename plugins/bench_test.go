@@ -28,6 +28,9 @@ func BenchmarkCycle(b *testing.B) {
 		"slot, plan cached": {objects(set("db", 3)), slotPod("db", 1).Obj()},
 		"zonal volume":      {bound("data", zone, "a"), claiming("data")},
 		"local volume":      {bound("data", host, "host-n4999"), claiming("data")},
+		"slot back home to its zonal volume": {
+			objects(set("db", 3, "data"), noted(bound("data-db-1", zone, "a"), "n2001")), slotPod("db", 1, "data").Obj(),
+		},
 		"slot with its zonal volume": {
 			objects(set("db", 3, "data"), bound("data-db-1", zone, "a")), slotPod("db", 1, "data").Obj(),
 		},

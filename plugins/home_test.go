@@ -119,8 +119,8 @@ func TestHome(t *testing.T) {
 // A pod that fits at home and still can not be bound there must not be sent
 // there for ever.
 func TestHomeThatFails(t *testing.T) {
-	c := newCluster(t, nil, objects(nodes("a1", "a2"), set("db", 3, "data"), noted(bound("data-db-0", zone, "a"), "a2"))...)
 	pod := slotPod("db", 0, "data").Obj()
+	c := newCluster(t, nil, objects(nodes("a1", "a2"), set("db", 3, "data"), noted(bound("data-db-0", zone, "a"), "a2"), pod)...)
 	if got := c.try(t, pod).fits(); got != "a2" {
 		t.Fatalf("fits on %q, want a2", got)
 	}
@@ -134,9 +134,27 @@ func TestHomeThatFails(t *testing.T) {
 	if got := c.try(t, pod).fits(); got != "a1 a2" {
 		t.Errorf("after it failed at home it fits on %q, want a1 a2", got)
 	}
-	again := slotPod("db", 0, "data").UID("again").Obj()
-	if got := c.try(t, again).fits(); got != "a2" {
-		t.Errorf("the next pod fits on %q, want a2", got)
+	if got := c.try(t, pod).fits(); got != "a2" {
+		t.Errorf("when it was tried once without its home it fits on %q, want a2", got)
+	}
+}
+
+// A kubelet that turned the pod away would do so again.
+func TestHomeThatTurnsAway(t *testing.T) {
+	old := slotPod("db", 0, "data").UID("old").Node("a2").Phase(v1.PodFailed).Obj()
+	c := newCluster(t, nil, objects(nodes("a1", "a2"), set("db", 3, "data"), bound("data-db-0", zone, "a"), old)...)
+	if got := c.try(t, slotPod("db", 0, "data").Obj()).fits(); got != "a1 a2" {
+		t.Errorf("fits on %q, want a1 a2", got)
+	}
+}
+
+// Where a pod is placed as one of a group, some nodes may not be for the group.
+func TestHomeOfAGroup(t *testing.T) {
+	c := newCluster(t, nil, objects(nodes("a1", "a2"), set("db", 3, "data"), noted(bound("data-db-0", zone, "a"), "a2"))...)
+	pod := slotPod("db", 0, "data").Obj()
+	pod.Spec.SchedulingGroup = &v1.PodSchedulingGroup{}
+	if got := c.try(t, pod).fits(); got != "a1 a2" {
+		t.Errorf("fits on %q, want a1 a2", got)
 	}
 }
 

@@ -31,8 +31,8 @@ func (s *slots) Home(pod *v1.Pod) volumeaffinity.Home {
 	case returns != statefulset.ReturnNowhere:
 		home.Node, home.Certain = home.Last, home.Last != ""
 	}
-	if home.Certain && s.storage.vain.at(pod.UID) == home.Node {
-		home.Certain = false
+	if slot, _ := s.Current(pod); !home.Required && s.storage.vain.is(pod.UID, slot, home.Node) {
+		home.Node, home.Certain = "", false
 	}
 	return home
 }
@@ -62,32 +62,64 @@ func (s *slots) Returns(pod, other *v1.Pod) bool {
 	return fills && fillsToo && slot == its
 }
 
-// HomeFailed tells that a pod could not be bound to its home, though it fits
-// there: from now on that node is only better than others.
-func (s *slots) HomeFailed(pod *v1.Pod, node string) { s.storage.vain.set(pod.UID, node) }
+// HomeFailed: see volumeaffinity.Homes. A simulation binds nothing, and what it
+// takes back did not fail.
+func (s *slots) HomeFailed(pod *v1.Pod, node string) {
+	if now := s.source.Pod(pod.Namespace, pod.Name); !s.simulated && now != nil && now.UID == pod.UID {
+		s.storage.vain.failed(pod.UID, node)
+	}
+}
 
-// vain remembers for pods that wait the node that they could not be bound to.
+// rejected notes that a kubelet turned the pod of a slot away, and that another
+// pod of it runs.
+func (s *slots) rejected(slot statefulset.Slot, pod *v1.Pod) {
+	switch {
+	case pod.Status.Phase == v1.PodFailed && len(pod.Status.ContainerStatuses)+len(pod.Status.InitContainerStatuses) == 0:
+		s.storage.vain.turned(slot, pod.Spec.NodeName)
+	case pod.Status.Phase == v1.PodRunning:
+		s.storage.vain.turned(slot, "")
+	}
+}
+
+// vain remembers the nodes that are home and did not work out: of pods that
+// could not be bound there, until they are placed once more, and of slots whose
+// pod the kubelet turned away, until one runs.
 type vain struct {
 	mu    sync.Mutex
-	nodes map[types.UID]string
+	pods  map[types.UID]string
+	slots map[statefulset.Slot]string
 }
 
-func newVain() *vain { return &vain{nodes: map[types.UID]string{}} }
+func newVain() *vain {
+	return &vain{pods: map[types.UID]string{}, slots: map[statefulset.Slot]string{}}
+}
 
-func (v *vain) at(uid types.UID) string {
+func (v *vain) is(uid types.UID, slot statefulset.Slot, node string) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.nodes[uid]
+	return node != "" && (v.pods[uid] == node || v.slots[slot] == node)
 }
 
-func (v *vain) set(uid types.UID, node string) {
+func (v *vain) failed(uid types.UID, node string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.nodes[uid] = node
+	v.pods[uid] = node
 }
 
+// forget lets a pod try its home again.
 func (v *vain) forget(uid types.UID) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	delete(v.nodes, uid)
+	delete(v.pods, uid)
+}
+
+// turned notes the node that turned a slot away; none takes it back.
+func (v *vain) turned(slot statefulset.Slot, node string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if node == "" {
+		delete(v.slots, slot)
+		return
+	}
+	v.slots[slot] = node
 }

@@ -36,6 +36,7 @@ type Shared struct {
 	mu       sync.Mutex
 	slots    map[informers.SharedInformerFactory]*slots
 	attached chan attachment // the first slots
+	forks    int             // checkpoints that are not restored
 }
 
 // attachment is what the first plugin brings along.
@@ -58,8 +59,8 @@ func NewSimulated(book *policies.Book) *Shared {
 	return shared
 }
 
-// Checkpoint remembers the slots that are reserved and the pods that wait, and
-// returns a function that puts this back.
+// Checkpoint remembers the slots that are reserved, the room that is promised
+// and the pods that wait, and returns a function that puts this back.
 func (s *Shared) Checkpoint() (restore func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,9 +68,18 @@ func (s *Shared) Checkpoint() (restore func()) {
 	for _, known := range s.slots {
 		restores = append(restores, known.planner.Checkpoint(), known.storage.room.Checkpoint())
 	}
+	s.forks++
 	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		for _, restore := range restores {
 			restore()
+		}
+		if s.forks--; s.forks > 0 {
+			return
+		}
+		for _, known := range s.slots {
+			known.reconcile()
 		}
 	}
 }
@@ -122,6 +132,7 @@ func (s *Shared) Run(ctx context.Context) {
 			return
 		case <-ticker.C:
 			first.slots.activate(first.slots.planner.Expired())
+			first.slots.tick()
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	v1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -306,6 +307,44 @@ func TestVolumeAffinityHints(t *testing.T) {
 	for name, tt := range volumeEvents {
 		if got := hint(t, c, "VolumeAffinity", fwk.PersistentVolume, fwk.Add, pod, tt.before, tt.after); got != tt.want {
 			t.Errorf("%s: %v, want %v", name, got, tt.want)
+		}
+	}
+}
+
+// Whatever could give a new volume room, or spare it the question, is worth
+// another look.
+func TestVolumeAffinityHintsAboutRoom(t *testing.T) {
+	c := newCluster(t, nil, objects(nodes("a1"), pooled("fast"), pooled("slow"), roomOf("fast", "a1", "10Gi"), asking("data", "fast", "60Gi"))...)
+	pod := claiming("data")
+	yes, no := true, false
+	driver := func(name string, asks *bool) *storagev1.CSIDriver {
+		return &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: storagev1.CSIDriverSpec{StorageCapacity: asks}}
+	}
+	class := func(name string) *storagev1.StorageClass {
+		return &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	}
+	taken := st.MakePersistentVolume().Name("taken").StorageClassName("fast").Obj()
+	taken.Spec.ClaimRef = &v1.ObjectReference{Namespace: "prod", Name: "other", UID: "other"}
+	const plugin = "VolumeAffinity"
+	for name, tt := range map[string]struct {
+		got, want fwk.QueueingHint
+	}{
+		"a node gets a label":     {hint(t, c, plugin, fwk.Node, fwk.UpdateNodeLabel, pod, st.MakeNode().Name("b1").Obj(), node("b1", "b")), fwk.Queue},
+		"a node stays as it is":   {hint(t, c, plugin, fwk.Node, fwk.UpdateNodeLabel, pod, node("b1", "b"), node("b1", "b")), fwk.QueueSkip},
+		"more room":               {hint(t, c, plugin, fwk.CSIStorageCapacity, fwk.Update, pod, roomOf("fast", "a1", "10Gi"), roomOf("fast", "a1", "20Gi")), fwk.Queue},
+		"less room":               {hint(t, c, plugin, fwk.CSIStorageCapacity, fwk.Update, pod, roomOf("fast", "a1", "10Gi"), roomOf("fast", "a1", "5Gi")), fwk.QueueSkip},
+		"more room of another":    {hint(t, c, plugin, fwk.CSIStorageCapacity, fwk.Update, pod, roomOf("slow", "a1", "10Gi"), roomOf("slow", "a1", "20Gi")), fwk.QueueSkip},
+		"a volume to be had":      {hint(t, c, plugin, fwk.PersistentVolume, fwk.Add, pod, nil, st.MakePersistentVolume().Name("free").StorageClassName("fast").Obj()), fwk.Queue},
+		"a volume of another":     {hint(t, c, plugin, fwk.PersistentVolume, fwk.Add, pod, nil, st.MakePersistentVolume().Name("free").StorageClassName("slow").Obj()), fwk.QueueSkip},
+		"a volume that is taken":  {hint(t, c, plugin, fwk.PersistentVolume, fwk.Add, pod, nil, taken), fwk.QueueSkip},
+		"no more asking":          {hint(t, c, plugin, fwk.CSIDriver, fwk.Update, pod, driver("fast.example.com", &yes), driver("fast.example.com", &no)), fwk.Queue},
+		"no more asking, another": {hint(t, c, plugin, fwk.CSIDriver, fwk.Update, pod, driver("slow.example.com", &yes), driver("slow.example.com", &no)), fwk.QueueSkip},
+		"asking as before":        {hint(t, c, plugin, fwk.CSIDriver, fwk.Update, pod, driver("fast.example.com", &yes), driver("fast.example.com", &yes)), fwk.QueueSkip},
+		"its class":               {hint(t, c, plugin, fwk.StorageClass, fwk.Add, pod, nil, class("fast")), fwk.Queue},
+		"another class":           {hint(t, c, plugin, fwk.StorageClass, fwk.Add, pod, nil, class("slow")), fwk.QueueSkip},
+	} {
+		if tt.got != tt.want {
+			t.Errorf("%s: %v, want %v", name, tt.got, tt.want)
 		}
 	}
 }

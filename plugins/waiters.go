@@ -4,6 +4,7 @@
 package plugins
 
 import (
+	"maps"
 	"slices"
 	"sync"
 
@@ -22,18 +23,18 @@ type waiters struct {
 	pods map[types.UID]waiting
 }
 
+// waiting is a pod and what it was judged by.
 type waiting struct {
-	pod     *v1.Pod
-	volumes []*reach.Volume
-	classes []string
+	pod *v1.Pod
+	volumeaffinity.Judged
 }
 
 func newWaiters() *waiters { return &waiters{pods: map[types.UID]waiting{}} }
 
-func (w *waiters) add(pod *v1.Pod, volumes []*reach.Volume, classes []string) {
+func (w *waiters) add(pod *v1.Pod, by volumeaffinity.Judged) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.pods[pod.UID] = waiting{pod: pod, volumes: volumes, classes: classes}
+	w.pods[pod.UID] = waiting{pod: pod, Judged: by}
 }
 
 func (w *waiters) remove(uid types.UID) {
@@ -42,21 +43,33 @@ func (w *waiters) remove(uid types.UID) {
 	delete(w.pods, uid)
 }
 
-// reaching returns the pods whose volumes are all reached from a node now, and
-// were not before.
-func (w *waiters) reaching(before, after *v1.Node) []*v1.Pod {
+// sweep removes who is not there any more, whose removal may have come first.
+func (w *waiters) sweep(there func(*v1.Pod) bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	maps.DeleteFunc(w.pods, func(_ types.UID, pod waiting) bool { return !there(pod.pod) })
+}
+
+// reaching returns the pods whose volumes are all reached from a node with its
+// labels as they are, and were not as they were; nil is a node that was not there.
+func (w *waiters) reaching(was, is map[string]string) []*v1.Pod {
 	return w.which(func(pod waiting) bool {
-		return len(pod.volumes) > 0 && reached(pod.volumes, after) && (before == nil || !reached(pod.volumes, before))
+		return len(pod.Volumes) > 0 && reached(pod.Volumes, is) && (was == nil || !reached(pod.Volumes, was))
 	})
 }
 
-func reached(volumes []*reach.Volume, node *v1.Node) bool {
-	return !slices.ContainsFunc(volumes, func(v *reach.Volume) bool { return !v.ReachedFrom(node.Labels) })
+func reached(volumes []*reach.Volume, labels map[string]string) bool {
+	return !slices.ContainsFunc(volumes, func(v *reach.Volume) bool { return !v.ReachedFrom(labels) })
 }
 
-// of returns the pods that wait for room in a class.
-func (w *waiters) of(class string) []*v1.Pod {
-	return w.which(func(pod waiting) bool { return slices.Contains(pod.classes, class) })
+// wanting returns the pods that want new volumes of a class.
+func (w *waiters) wanting(class string) []*v1.Pod {
+	return w.which(func(pod waiting) bool { return slices.Contains(pod.Classes, class) })
+}
+
+// contending returns the pods that were judged while others had drafts in a class.
+func (w *waiters) contending(class string) []*v1.Pod {
+	return w.which(func(pod waiting) bool { return slices.Contains(pod.Contended, class) })
 }
 
 // using returns the pods that use a claim.

@@ -51,8 +51,10 @@ func all(statefulset.SetKey) bool { return true }
 func (s *slots) nodeChanged(before, after *v1.Node) {
 	name := either(before, after).Name
 	s.activate(s.planner.NodeChanged(name))
-	if s.storage.reach.SetNode(name, s.source.Node(name)) && after != nil {
-		s.activate(s.storage.waiters.reaching(before, after))
+	// The store may be ahead of the event: what the index learns is what counts.
+	is := s.source.Node(name)
+	if was, changed := s.storage.reach.SetNode(name, is); changed && is != nil {
+		s.activate(s.storage.waiters.reaching(was, is.Labels))
 	}
 }
 
@@ -74,6 +76,9 @@ func (s *slots) podChanged(before, after *v1.Pod) {
 	}
 	if after == nil || after.Spec.NodeName != "" {
 		s.settled(either(before, after).UID)
+	}
+	if isIn && after.Spec.NodeName != "" {
+		s.rejected(is, after)
 	}
 	if isIn && after.Spec.NodeName != "" && (!wasIn || another || noteMoved(before, after)) {
 		s.look(is)
@@ -200,7 +205,9 @@ func (s *source) slotOfClaim(claim *v1.PersistentVolumeClaim) (statefulset.Slot,
 }
 
 func (s *slots) volumeChanged(before, after *v1.PersistentVolume) {
-	s.storage.unclaimed.changed(before, after)
+	if s.storage.unclaimed.changed(before, after) { // who was judged by room may need none
+		s.activate(s.storage.waiters.wanting(after.Spec.StorageClassName))
+	}
 	if after == nil {
 		s.storage.reach.ForgetVolume(before.Name)
 	}
@@ -228,7 +235,9 @@ func (s *slots) setChanged(before, after *appsv1.StatefulSet) {
 	s.activate(s.planner.SetChanged(key))
 	s.herald.changed()
 	for _, ordinal := range statefulset.Given(before, after) {
-		s.look(statefulset.Slot{Set: key, Ordinal: ordinal})
+		slot := statefulset.Slot{Set: key, Ordinal: ordinal}
+		s.storage.vain.turned(slot, "")
+		s.look(slot)
 	}
 }
 

@@ -47,8 +47,10 @@ type reader struct {
 	key       string // topology key, empty where there are no domains
 	templates []string
 	reserved  map[Slot]reservation
-	// last returns where a slot's last pod was; nil where that ties no slot.
-	last func(Slot) string
+	// bound are the nodes that slots were bound to last.
+	bound map[SetKey]map[int]string
+	// returns tells that a slot belongs where it was last.
+	returns bool
 	// separate tells that slots want nodes of their own.
 	separate bool
 }
@@ -86,9 +88,10 @@ func (g reader) read(slot Slot) fact {
 	f.scheduled, f.ready, f.asked[1] = pod.scheduled, pod.ready, pod.home.Node
 	home := within
 	var last Home
-	if g.last != nil {
-		last = g.left(slot, claims)
-		f.asked[2] = last.Node
+	if g.returns {
+		node := g.last(slot, claims)
+		last = Home{Domain: g.topology.domainOf(node, g.key), Tie: LastPod, Node: node}
+		f.asked[2] = node
 	}
 	for _, next := range []Home{provisioning, pod.home, g.reservation(slot), last} {
 		if home.Domain == "" && next.Domain != "" {
@@ -180,12 +183,6 @@ func (g reader) pod(slot Slot, name string) podFact {
 		scheduled: true,
 		ready:     PodReady(pod),
 	}
-}
-
-// left returns the node that the slot's last pod was on as its home.
-func (g reader) left(slot Slot, claims []string) Home {
-	node := cmp.Or(g.last(slot), g.noted(slot, claims))
-	return Home{Domain: g.topology.domainOf(node, g.key), Tie: LastPod, Node: node}
 }
 
 // only returns the one node that reaches a volume where slots want nodes of

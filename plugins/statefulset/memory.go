@@ -4,6 +4,7 @@
 package statefulset
 
 import (
+	"cmp"
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -18,7 +19,14 @@ func (p *Planner) remember(slot Slot, node string) {
 	}
 	p.enter(slot, node)
 	if p.forks > 0 {
-		p.undo = append(p.undo, func() { p.enter(slot, was) })
+		p.undo = append(p.undo, func() {
+			p.enter(slot, was)
+			// What happened meanwhile outside of the simulation is not undone.
+			name, _ := p.Names(slot)
+			if pod := p.source.Pod(slot.Set.Namespace, name); pod != nil && pod.Spec.NodeName != "" {
+				p.enter(slot, pod.Spec.NodeName)
+			}
+		})
 	}
 }
 
@@ -41,26 +49,28 @@ func (p *Planner) enter(slot Slot, node string) {
 func (p *Planner) LastNode(slot Slot) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if node := p.bound[slot.Set][slot.Ordinal]; node != "" {
-		return node
-	}
 	_, claims := p.Names(slot)
-	return reader{source: p.source}.noted(slot, claims)
+	return reader{source: p.source, bound: p.bound}.last(slot, claims)
 }
 
-// noted returns the node that the claims of a slot remember. A claim that goes
-// takes its memory with it.
-func (g reader) noted(slot Slot, claims []string) string {
+// last returns the node that a slot was on last. Where it has claims, it was
+// there with their data: new ones know of no node, whoever else does.
+func (g reader) last(slot Slot, claims []string) string {
+	noted, kept := "", len(claims) == 0
 	for _, name := range claims {
 		claim := g.source.Claim(slot.Set.Namespace, name)
-		if claim == nil || claim.DeletionTimestamp != nil {
+		if claim == nil || claim.DeletionTimestamp != nil || claim.Spec.VolumeName == "" {
 			continue
 		}
-		if note, err := ParseNote(claim.Annotations[LastNode]); err == nil {
-			return note.Node
+		kept = true
+		if note, err := ParseNote(claim.Annotations[LastNode]); err == nil && noted == "" {
+			noted = note.Node
 		}
 	}
-	return ""
+	if !kept {
+		return ""
+	}
+	return cmp.Or(g.bound[slot.Set][slot.Ordinal], noted)
 }
 
 // Names returns what the pod and the claims of a slot are called.

@@ -18,6 +18,7 @@ import (
 
 func TestLastNode(t *testing.T) {
 	w, p := newWorld(3)
+	w.set(db, 3, "data")
 	if got := p.LastNode(dbSlot(0)); got != "" {
 		t.Errorf("a slot that was never bound was on %q", got)
 	}
@@ -45,7 +46,8 @@ func TestLastNode(t *testing.T) {
 
 // A simulation leaves no memory of where it put slots.
 func TestCheckpointRestoresMemory(t *testing.T) {
-	_, p := newWorld(3)
+	w, p := newWorld(3)
+	w.set(db, 3)
 	p.PodBound(dbSlot(0), "db-0", "a1")
 	outer := p.Checkpoint()
 	p.PodBound(dbSlot(0), "simulated", "b1")
@@ -66,6 +68,37 @@ func TestCheckpointRestoresMemory(t *testing.T) {
 	}
 }
 
+// What happens outside of a simulation meanwhile stays.
+func TestCheckpointKeepsWhatReallyHappened(t *testing.T) {
+	w, p := newWorld(3)
+	w.set(db, 3)
+	restore := p.Checkpoint()
+	p.PodBound(dbSlot(0), "db-0", "a1")
+	p.PodBound(dbSlot(1), "simulated", "b1")
+	w.pods["db-0"] = pod(dbSlot(0), "a1")
+	restore()
+	if got := []string{p.LastNode(dbSlot(0)), p.LastNode(dbSlot(1))}; !slices.Equal(got, []string{"a1", ""}) {
+		t.Errorf("the last nodes are %q, want a1, where db-0 runs, and none", got)
+	}
+}
+
+// New claims have no data on the old node.
+func TestLastNodeGoesWithTheClaims(t *testing.T) {
+	w, p := newWorld(3)
+	w.set(db, 3, "data", "wal")
+	w.bind("data-db-0", zone, "a")
+	w.bind("wal-db-0", zone, "a")
+	p.PodBound(dbSlot(0), "db-0", "a1")
+	w.claims["wal-db-0"] = &corev1.PersistentVolumeClaim{}
+	if got := p.LastNode(dbSlot(0)); got != "a1" {
+		t.Errorf("one claim is new, and the last node is %q, want a1", got)
+	}
+	w.claims["data-db-0"] = &corev1.PersistentVolumeClaim{}
+	if got := p.LastNode(dbSlot(0)); got != "" {
+		t.Errorf("all claims are new, and the last node is %q", got)
+	}
+}
+
 // Where no node but the last will do, its domain is the slot's home; else the
 // slot is free.
 func TestLastNodeTiesWhereItIsRequired(t *testing.T) {
@@ -75,6 +108,7 @@ func TestLastNodeTiesWhereItIsRequired(t *testing.T) {
 	}{"required": {ReturnRequired, "c"}, "preferred": {ReturnPreferred, "a"}, "nowhere": {ReturnNowhere, "a"}} {
 		t.Run(name, func(t *testing.T) {
 			w, p := newWorld(3)
+			w.set(db, 3)
 			w.policy = byZone(func(policy *Policy) { policy.Home.Return = tc.returns })
 			p.PodBound(dbSlot(0), "db-0", "c1")
 			p.PodGone(dbSlot(0), "db-0")
@@ -84,6 +118,7 @@ func TestLastNodeTiesWhereItIsRequired(t *testing.T) {
 		})
 	}
 	w, p := newWorld(3)
+	w.set(db, 3)
 	w.policy = byZone(func(policy *Policy) { policy.Home.Return = ReturnRequired })
 	p.PodBound(dbSlot(0), "db-0", "c1")
 	p.PodGone(dbSlot(0), "db-0")
@@ -148,6 +183,7 @@ func TestNextNote(t *testing.T) {
 	is := Note{Node: "n1", PodUID: "u1", Requests: small}
 	away := Note{Node: "n1", PodUID: "u1", Requests: small, HoldStart: &before}
 	begun := metav1.NewTime(now)
+	released := Note{Node: "n1", PodUID: "u1", Requests: small, Released: true}
 	at := func(node, uid string, change ...func(*corev1.Pod)) *corev1.Pod {
 		p := pod(dbSlot(0), node)
 		p.UID = types.UID(uid)
@@ -172,13 +208,15 @@ func TestNextNote(t *testing.T) {
 		"begins to go":                       {was: &is, pod: at("n1", "u1", going), want: &Note{Node: "n1", PodUID: "u1", Requests: small, HoldStart: &begun}},
 		"goes on going":                      {was: &away, pod: at("n1", "u1", going), want: &away},
 		"goes, and was never noted":          {pod: at("n1", "u1", going), want: &Note{Node: "n1", PodUID: "u1", Requests: small, HoldStart: &begun}},
-		"goes, and its set wants it no more": {was: &away, pod: at("n1", "u1", going), unwanted: true, want: &is},
+		"goes, and its set wants it no more": {was: &away, pod: at("n1", "u1", going), unwanted: true, want: &released},
 		"failed":                             {was: &is, pod: at("n1", "u1", failed), want: &Note{Node: "n1", PodUID: "u1", Requests: small, HoldStart: &begun}},
 		"another failed, elsewhere":          {was: &away, pod: at("n2", "u2", failed), want: &Note{Node: "n2", PodUID: "u2", Requests: small, HoldStart: &begun}},
 		"is gone":                            {was: &is, want: &Note{Node: "n1", PodUID: "u1", Requests: small, HoldStart: &begun}},
 		"is gone for an hour":                {was: &away, want: &away},
+		"was given up, and is wanted again":  {was: &released, want: &released},
+		"was given up, and is back":          {was: &released, pod: at("n1", "u1"), want: &is},
 		"waits again":                        {was: &away, pod: at("", "u2"), want: &away},
-		"is gone, and so is its set":         {was: &away, unwanted: true, want: &is},
+		"is gone, and so is its set":         {was: &away, unwanted: true, want: &released},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var was Note

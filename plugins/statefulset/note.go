@@ -29,9 +29,11 @@ type Note struct {
 	// resized.
 	Requests corev1.ResourceList `json:"requests,omitempty"`
 	// HoldStart is when that pod began to leave while its set still wanted the
-	// slot. It is not set while the pod is there, nor once the set does not want
-	// the slot.
+	// slot. It is not set while the pod is there.
 	HoldStart *metav1.Time `json:"holdStart,omitempty"`
+	// Released tells that nobody waits for the slot to return: its set gave it
+	// up, even if it wants it again by now. The next pod ends that.
+	Released bool `json:"released,omitempty"`
 }
 
 // ParseNote reads a note. Fields that it does not know are of a later version
@@ -75,9 +77,11 @@ func NextNote(was Note, known bool, pod *corev1.Pod, requests corev1.ResourceLis
 	switch {
 	case !known:
 		return Note{}, false
-	case !away || !wanted:
-		was.HoldStart = nil
-	case was.HoldStart == nil:
+	case !away:
+		was.HoldStart, was.Released = nil, false
+	case !wanted:
+		was.HoldStart, was.Released = nil, true
+	case was.HoldStart == nil && !was.Released:
 		start := metav1.NewTime(now)
 		was.HoldStart = &start
 	}

@@ -263,14 +263,11 @@ func (r *record) set(i int, f fact) {
 }
 
 func (p *Planner) reader(q question) reader {
-	read := reader{
+	return reader{
 		source: p.source, reaches: p.rules.Reaches, topology: p.nodes(), key: q.key(), templates: q.templates,
 		reserved: p.reserved, separate: q.policy.SeparateNodes != MayShareNode,
+		bound: p.bound, returns: q.policy.Home.Return == ReturnRequired,
 	}
-	if q.policy.Home.Return == ReturnRequired {
-		read.last = func(slot Slot) string { return p.bound[slot.Set][slot.Ordinal] }
-	}
-	return read
 }
 
 // holders returns the ordinals by the one node that their volumes leave them,

@@ -4,6 +4,8 @@
 package volumeaffinity
 
 import (
+	"iter"
+	"maps"
 	"slices"
 
 	"github.com/berth-dev/berth/plugins/statefulset"
@@ -12,6 +14,7 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/component-helpers/storage/volume"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/util"
@@ -34,7 +37,8 @@ func (pl *VolumeAffinity) isSchedulableAfterNodeChange(logger klog.Logger, pod *
 	if home := pl.shared.Homes.Home(pod); home.Required && home.Node != after.Name {
 		return fwk.QueueSkip, nil
 	}
-	if before != nil && g.reachedFrom(before) {
+	// Storage that is still to be made is known by labels, too.
+	if before != nil && g.reachedFrom(before) && (len(g.wanted) == 0 || maps.Equal(before.Labels, after.Labels)) {
 		return fwk.QueueSkip, nil
 	}
 	logger.V(5).Info("A node came into reach of the pod's volumes", "pod", klog.KObj(pod), "node", klog.KObj(after))
@@ -60,7 +64,8 @@ func (pl *VolumeAffinity) isSchedulableAfterClaimChange(logger klog.Logger, pod 
 }
 
 // isSchedulableAfterVolumeChange queues a pod when a volume of its own is
-// restored, handed to its claim, or moves.
+// restored, handed to its claim, or moves, and when there is one that a claim
+// of it may get.
 func (pl *VolumeAffinity) isSchedulableAfterVolumeChange(logger klog.Logger, pod *v1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
 	before, after, err := util.As[*v1.PersistentVolume](oldObj, newObj)
 	if err != nil {
@@ -69,6 +74,11 @@ func (pl *VolumeAffinity) isSchedulableAfterVolumeChange(logger klog.Logger, pod
 	if before != nil && equality.Semantic.DeepEqual(before.Spec.NodeAffinity, after.Spec.NodeAffinity) &&
 		equality.Semantic.DeepEqual(before.Spec.ClaimRef, after.Spec.ClaimRef) {
 		return fwk.QueueSkip, nil
+	}
+	if after.Spec.ClaimRef == nil || after.Spec.ClaimRef.UID == "" {
+		if g, refusal := pl.gather(pod); refusal == "" && slices.ContainsFunc(g.wanted, func(claim capacity.Claim) bool { return claim.StorageClass == after.Spec.StorageClassName }) {
+			return fwk.Queue, nil
+		}
 	}
 	for name := range ClaimsOf(pod) {
 		claim, err := pl.claims.PersistentVolumeClaims(pod.Namespace).Get(name)
@@ -87,8 +97,7 @@ func (pl *VolumeAffinity) isSchedulableAfterCapacityChange(logger klog.Logger, p
 	if err != nil {
 		return fwk.Queue, err
 	}
-	if before != nil && !more(before.Capacity, after.Capacity) && !more(before.MaximumVolumeSize, after.MaximumVolumeSize) &&
-		equality.Semantic.DeepEqual(before.NodeTopology, after.NodeTopology) {
+	if before != nil && !HasMore(before, after) {
 		return fwk.QueueSkip, nil
 	}
 	g, refusal := pl.gather(pod)
@@ -98,6 +107,58 @@ func (pl *VolumeAffinity) isSchedulableAfterCapacityChange(logger klog.Logger, p
 	pl.shared.Claims.RoomChanged(after.Namespace, after.Name) // the pod may ask before our own handler is called
 	logger.V(5).Info("There is more room for a volume of the pod", "pod", klog.KObj(pod), "capacity", klog.KObj(after))
 	return fwk.Queue, nil
+}
+
+// isSchedulableAfterDriverChange queues a pod when the driver of a volume that
+// is to be made for it changes its mind about being asked for room.
+func (pl *VolumeAffinity) isSchedulableAfterDriverChange(_ klog.Logger, pod *v1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
+	before, after, err := util.As[*storagev1.CSIDriver](oldObj, newObj)
+	if err != nil {
+		return fwk.Queue, err
+	}
+	if before != nil && equality.Semantic.DeepEqual(before.Spec.StorageCapacity, after.Spec.StorageCapacity) {
+		return fwk.QueueSkip, nil
+	}
+	for class := range pl.unboundClasses(pod) {
+		if is, err := pl.classes.Get(class); err == nil && is.Provisioner == after.Name {
+			return fwk.Queue, nil
+		}
+	}
+	return fwk.QueueSkip, nil
+}
+
+// isSchedulableAfterClassChange queues a pod when the class of a volume that is
+// to be made for it comes or changes.
+func (pl *VolumeAffinity) isSchedulableAfterClassChange(_ klog.Logger, pod *v1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
+	_, after, err := util.As[*storagev1.StorageClass](oldObj, newObj)
+	if err != nil {
+		return fwk.Queue, err
+	}
+	for class := range pl.unboundClasses(pod) {
+		if class == after.Name {
+			return fwk.Queue, nil
+		}
+	}
+	return fwk.QueueSkip, nil
+}
+
+// unboundClasses yields the classes of a pod's claims without a volume.
+func (pl *VolumeAffinity) unboundClasses(pod *v1.Pod) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for name := range ClaimsOf(pod) {
+			claim, err := pl.claims.PersistentVolumeClaims(pod.Namespace).Get(name)
+			if err == nil && claim.Spec.VolumeName == "" && !yield(volume.GetPersistentVolumeClaimClass(claim)) {
+				return
+			}
+		}
+	}
+}
+
+// HasMore tells whether a driver may have room now for a volume for which it had
+// none before.
+func HasMore(before, after *storagev1.CSIStorageCapacity) bool {
+	return more(before.Capacity, after.Capacity) || more(before.MaximumVolumeSize, after.MaximumVolumeSize) ||
+		!equality.Semantic.DeepEqual(before.NodeTopology, after.NodeTopology)
 }
 
 // more tells whether one amount is above another, nil being none.

@@ -30,6 +30,8 @@ func (pl *VolumeAffinity) homing(v *verdict, pod *v1.Pod) {
 		v.home.Certain = false
 	case v.home.Node == v.home.Last && v.home.Attached != v.home.Last && pl.occupied(home, pod):
 		v.home.Certain = false // the pod that it replaces is still there
+	case pod.Spec.SchedulingGroup != nil:
+		v.home.Certain = false // some of the nodes may not be for the group
 	case len(pl.handle.Extenders()) > 0:
 		v.home.Certain = false // they judge after us, and may refuse it
 	}

@@ -107,6 +107,10 @@ func (pl *VolumeAffinity) EventsToRegister(context.Context) ([]fwk.ClusterEventW
 		{Event: fwk.ClusterEvent{Resource: fwk.PersistentVolume, ActionType: fwk.Add | fwk.Update}, QueueingHintFn: pl.isSchedulableAfterVolumeChange},
 		// A driver has more room.
 		{Event: fwk.ClusterEvent{Resource: fwk.CSIStorageCapacity, ActionType: fwk.Add | fwk.Update}, QueueingHintFn: pl.isSchedulableAfterCapacityChange},
+		// A driver is to be asked for room no longer.
+		{Event: fwk.ClusterEvent{Resource: fwk.CSIDriver, ActionType: fwk.Update}, QueueingHintFn: pl.isSchedulableAfterDriverChange},
+		// A class is made for a claim that has none, or made anew.
+		{Event: fwk.ClusterEvent{Resource: fwk.StorageClass, ActionType: fwk.Add | fwk.Update}, QueueingHintFn: pl.isSchedulableAfterClassChange},
 	}, nil
 }
 
@@ -128,21 +132,22 @@ func (pl *VolumeAffinity) PreFilter(ctx context.Context, state fwk.CycleState, p
 	pl.shared.Homes.Placing(pod)
 	g, refusal := pl.gather(pod)
 	if refusal != "" {
+		pl.shared.Waiters.Waits(pod, Judged{})
 		return nil, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, refusal)
 	}
 	v := newVerdict(g)
 	pl.homing(v, pod)
-	var contended []string
-	if len(g.wanted) > 0 {
-		pl.shared.Waiters.Waits(pod, g.volumes(), v.classes()) // before it asks, so that nothing is given back unnoticed
-		v.room = pl.shared.Room.Ask(g.wanted)
-		contended = v.room.Contended()
-	}
 	if v.empty() {
 		return nil, fwk.NewStatus(fwk.Skip)
 	}
 	state.Write(stateKey, v)
-	pl.shared.Waiters.Waits(pod, g.volumes(), contended)
+	judged := Judged{Volumes: g.volumes(), Classes: v.classes(), Contended: v.classes()}
+	pl.shared.Waiters.Waits(pod, judged) // before anything is asked, so that no change goes unnoticed
+	if len(g.wanted) > 0 {
+		v.room = pl.shared.Room.Ask(g.wanted)
+		judged.Contended = v.room.Contended()
+		pl.shared.Waiters.Waits(pod, judged)
+	}
 	if !v.filters() {
 		return nil, fwk.NewStatus(fwk.Skip)
 	}

@@ -29,6 +29,9 @@ func (pl *VolumeAffinity) Reserve(_ context.Context, state fwk.CycleState, pod *
 	}
 	for _, claim := range v.wanted {
 		pl.shared.Room.Reserve(claim, nodeName, node.Node().Labels)
+		if now, err := pl.claims.PersistentVolumeClaims(claim.Namespace).Get(claim.Name); err != nil || now.Spec.VolumeName != "" {
+			pl.shared.Room.Release(claim.Namespace, claim.Name) // bound or gone since it was gathered
+		}
 	}
 	return nil
 }

@@ -31,18 +31,30 @@ type Homes interface {
 	Home(pod *v1.Pod) Home
 	// Returns tells whether two pods fill one slot.
 	Returns(pod, other *v1.Pod) bool
-	// HomeFailed tells that the pod fits at home and could not be bound there.
+	// HomeFailed tells that the pod fits at home and could not be bound there: the
+	// next time it is placed as if it had none.
 	HomeFailed(pod *v1.Pod, node string)
 }
 
 // Waiters knows who was judged and has no node yet.
 type Waiters interface {
-	// Waits tells that a pod was judged by these volumes and classes, as far as
-	// they are known now. It is woken when a node comes to reach the volumes, or
-	// a draft in one of the classes ends.
-	Waits(pod *v1.Pod, volumes []*reach.Volume, classes []string)
+	// Waits tells what a pod is judged by, as far as it is known now. The pod is
+	// woken when a node comes to reach the volumes, when there is more room in
+	// one of the classes, when a draft in a contended one ends, and when a claim
+	// of it goes.
+	Waits(pod *v1.Pod, by Judged)
 	// Settled tells that a pod waits no longer.
 	Settled(pod *v1.Pod)
+}
+
+// Judged is what the verdict about a pod was made of.
+type Judged struct {
+	// Volumes are the bound ones.
+	Volumes []*reach.Volume
+	// Classes are those of the volumes that are still to be made.
+	Classes []string
+	// Contended are those of them in which others had drafts.
+	Contended []string
 }
 
 // Claims knows what becomes of claims without a volume, and of the room for them.
@@ -54,7 +66,8 @@ type Claims interface {
 	// was given.
 	GaveUp(claim capacity.Claim)
 	// RoomChanged tells that what a driver says of its room is another thing now.
-	RoomChanged(namespace, name string)
+	// It returns whether that was news.
+	RoomChanged(namespace, name string) bool
 	// Misdirected tells that a claim is being provisioned for a node that is gone.
 	Misdirected(claim *v1.PersistentVolumeClaim)
 }

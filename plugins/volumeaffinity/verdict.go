@@ -57,7 +57,7 @@ func (v *verdict) empty() bool {
 
 // filters tells whether some nodes may be refused.
 func (v *verdict) filters() bool {
-	return len(v.bound) > 0 || v.selectedNode != "" || v.room != nil || v.home.Required || (v.home.Certain && v.home.Node != "")
+	return len(v.bound) > 0 || v.selectedNode != "" || len(v.wanted) > 0 || v.home.Required || (v.home.Certain && v.home.Node != "")
 }
 
 // refuses returns what speaks against a node by itself, nil for nothing.

@@ -39,6 +39,7 @@ package capacity
 import (
 	"hash/maphash"
 	"maps"
+	"slices"
 	"sync"
 
 	storagev1 "k8s.io/api/storage/v1"
@@ -129,6 +130,13 @@ func (l *Ledger) Release(namespace, name string) bool {
 	had := l.drafts[key] != nil
 	l.draft(key, nil)
 	return had
+}
+
+// Drafts lists the claims that have one, in no order.
+func (l *Ledger) Drafts() []types.NamespacedName {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Keys(l.drafts))
 }
 
 // Drafted tells for which node a claim is drafted.

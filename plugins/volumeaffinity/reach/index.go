@@ -77,27 +77,31 @@ func NewIndex() *Index {
 }
 
 // SetNode makes the node known as it is now; nil forgets it. It tells whether
-// the node came, went or was relabelled. The labels are kept, not copied, and
-// must not be written to afterwards.
-func (x *Index) SetNode(name string, node *v1.Node) (changed bool) {
+// the node came, went or was relabelled, and its labels before, nil if it was
+// not known. The labels are kept, not copied, and must not be written to
+// afterwards.
+func (x *Index) SetNode(name string, node *v1.Node) (was map[string]string, changed bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	before, had := x.nodes[name]
+	if was = before; had && was == nil {
+		was = map[string]string{}
+	}
 	if node == nil {
 		if !had {
-			return false
+			return nil, false
 		}
 		delete(x.nodes, name)
 		x.move(name, before, nil, func(v *Volume) bool { return v.ReachedFrom(before) })
-		return true
+		return was, true
 	}
 	now := node.Labels
 	if had && maps.Equal(before, now) {
-		return false
+		return was, false
 	}
 	x.nodes[name] = now
 	x.move(name, before, now, func(v *Volume) bool { return (had && v.ReachedFrom(before)) != v.ReachedFrom(now) })
-	return true
+	return was, true
 }
 
 // move takes a node from the places of its labels before to those of its

@@ -58,7 +58,7 @@ func (w *world) step() {
 	case 4:
 		_, known := w.nodes[node]
 		delete(w.nodes, node)
-		if changed := w.index.SetNode(node, nil); changed != known {
+		if _, changed := w.index.SetNode(node, nil); changed != known {
 			w.t.Fatalf("SetNode(%s, nil) = %v, known %v", node, changed, known)
 		}
 	case 5, 6:
@@ -75,7 +75,7 @@ func (w *world) setNode(name string, labels map[string]string) {
 	was, known := w.nodes[name]
 	want := !known || !maps.Equal(was.Labels, labels)
 	w.nodes[name] = &v1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
-	if changed := w.index.SetNode(name, w.nodes[name]); changed != want {
+	if _, changed := w.index.SetNode(name, w.nodes[name]); changed != want {
 		w.t.Fatalf("SetNode(%s, %v) = %v, want %v", name, labels, changed, want)
 	}
 }
