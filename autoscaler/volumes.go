@@ -33,16 +33,30 @@ const (
 // volumeHistory is what one decision about lost volumes leaves for the next.
 type volumeHistory struct {
 	engine volumes.History
-	// told is the verdict that people were told last of each claim.
-	told map[types.UID]volumes.Verdict
+	// told is what people were told last of each claim.
+	told map[types.UID]tiding
 	// notBefore ends the pause after a failure.
 	notBefore time.Time
+}
+
+// tiding is of a verdict what people are told again when it changes.
+type tiding struct {
+	verdict volumes.Verdict
+	due     time.Time
+	holder  string
+}
+
+// seat is a wanted slot whose policy gives lost volumes up.
+type seat struct {
+	slot   statefulset.Slot
+	policy *statefulset.Policy
+	// owner is the StatefulSet, or the pod of a set that a policy selects.
+	owner runtime.Object
 }
 
 // stake is a claim that may be given up, with whom to tell of it.
 type stake struct {
 	volumes.Claim
-	// owner is the StatefulSet, or the pod of a set that a policy selects.
 	owner runtime.Object
 }
 
@@ -83,15 +97,18 @@ func (c *Conductor) releasesNow(ctx context.Context, d volumes.Decision) bool {
 		slices.ContainsFunc(d.Lost, func(l volumes.Lost) bool { return l.Verdict == volumes.Release })
 }
 
-// actVolumes deletes the claims that are to be released.
+// actVolumes deletes the claims that are to be released. Where that fails, the
+// rest of the group is left for the next tick: most often nothing of it is gone yet.
 func (c *Conductor) actVolumes(ctx context.Context, stakes map[types.UID]stake, d volumes.Decision) {
+	failed := map[int]bool{}
 	for _, lost := range d.Lost {
-		if lost.Verdict != volumes.Release {
+		if lost.Verdict != volumes.Release || failed[lost.Group] {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(ctx, callDeadline)
 		err := c.writer.ReleaseClaim(ctx, lost.Object)
 		cancel()
+		failed[lost.Group] = err != nil && !apierrors.IsNotFound(err)
 		logger := klog.FromContext(ctx).WithValues("claim", klog.KObj(lost.Object), "volume", lost.Volume.Name, "node", lost.Node)
 		switch {
 		case apierrors.IsConflict(err), apierrors.IsNotFound(err):
@@ -110,12 +127,12 @@ func (c *Conductor) actVolumes(ctx context.Context, stakes map[types.UID]stake, 
 
 // tellLost says of each lost volume, whenever that changes, what will become of its claim.
 func (c *Conductor) tellLost(ctx context.Context, stakes map[types.UID]stake, d volumes.Decision) {
-	told := make(map[types.UID]volumes.Verdict, len(d.Lost))
+	told := make(map[types.UID]tiding, len(d.Lost))
 	for _, lost := range d.Lost {
 		uid := lost.Object.UID
-		told[uid] = lost.Verdict
+		told[uid] = tiding{lost.Verdict, lost.Due, lost.Holder}
 		last, known := c.history.volumes.told[uid]
-		if known && last == lost.Verdict || lost.Verdict == volumes.Release {
+		if known && last == told[uid] || lost.Verdict == volumes.Release {
 			continue // Release is told once it is done
 		}
 		klog.FromContext(ctx).V(2).Info("A local volume is lost", "claim", klog.KObj(lost.Object), "node", lost.Node, "reason", lost.Reason, "mode", c.config.Nodes.Mode)
@@ -149,10 +166,17 @@ func (c *Conductor) stakes() map[types.UID]stake {
 			continue
 		}
 		key := statefulset.SetKey{Namespace: set.Namespace, Name: set.Name}
+		templates := statefulset.Templates(set)
 		for _, ordinal := range ordinals(set, replicasOf(set.Spec.Replicas, nil, scaled{})) {
-			slot := statefulset.Slot{Set: key, Ordinal: ordinal}
-			for _, template := range statefulset.Templates(set) {
-				c.stake(found, slot, policy, statefulset.ClaimName(template, slot), set)
+			seat := seat{slot: statefulset.Slot{Set: key, Ordinal: ordinal}, policy: policy, owner: set}
+			for _, template := range templates {
+				c.stake(found, seat, statefulset.ClaimName(template, seat.slot), false)
+			}
+			for _, volume := range set.Spec.Template.Spec.Volumes {
+				// A claim template replaces a volume of its name.
+				if volume.PersistentVolumeClaim != nil && !slices.Contains(templates, volume.Name) {
+					c.stake(found, seat, volume.PersistentVolumeClaim.ClaimName, true)
+				}
 			}
 		}
 	}
@@ -166,7 +190,7 @@ func (c *Conductor) stakes() map[types.UID]stake {
 		}
 		if policy := c.policies.OfSelected(slot.Set); releases(policy) {
 			for _, claim := range observe.ClaimsOf(pod) {
-				c.stake(found, slot, policy, claim, pod)
+				c.stake(found, seat{slot: slot, policy: policy, owner: pod}, claim, false)
 			}
 		}
 	}
@@ -178,16 +202,28 @@ func releases(policy *statefulset.Policy) bool {
 }
 
 // stake adds a claim of a slot, if there is one. Of two slots that share it,
-// the one that waits longer counts.
-func (c *Conductor) stake(found map[types.UID]stake, slot statefulset.Slot, policy *statefulset.Policy, name string, owner runtime.Object) {
-	claim := c.reader.Claim(slot.Set.Namespace, name)
-	if claim == nil || claim.Spec.VolumeName == "" || found[claim.UID].After > policy.Home.ReleaseLostAfter {
+// the one that waits longer counts. A fixed one is not of the slot alone.
+func (c *Conductor) stake(found map[types.UID]stake, seat seat, name string, fixed bool) {
+	claim := c.reader.Claim(seat.slot.Set.Namespace, name)
+	if claim == nil || claim.Spec.VolumeName == "" {
 		return
 	}
-	observed := volumes.Claim{
-		Object: claim, Volume: c.reader.Volume(claim.Spec.VolumeName), Attached: true,
-		Slot: slot.String(), Policy: policy.Name, After: policy.Home.ReleaseLostAfter,
+	of, known := found[claim.UID]
+	if !known {
+		of = stake{Claim: c.observed(claim)}
+		of.Fixed = true
 	}
+	of.Fixed = of.Fixed && fixed
+	of.Slots = append(of.Slots, seat.slot.String())
+	if after := seat.policy.Home.ReleaseLostAfter; after >= of.After {
+		of.After, of.Policy, of.owner = after, seat.policy.Name, seat.owner
+	}
+	found[claim.UID] = of
+}
+
+// observed is a claim without whose it is.
+func (c *Conductor) observed(claim *corev1.PersistentVolumeClaim) volumes.Claim {
+	observed := volumes.Claim{Object: claim, Volume: c.reader.Volume(claim.Spec.VolumeName), Attached: true}
 	if observed.Volume != nil && observed.Volume.Spec.CSI != nil {
 		observed.Attached = c.reader.Attaches(observed.Volume.Spec.CSI.Driver)
 	}
@@ -203,5 +239,5 @@ func (c *Conductor) stake(found map[types.UID]stake, slot statefulset.Slot, poli
 			observed.User = pod.Namespace + "/" + pod.Name
 		}
 	}
-	found[claim.UID] = stake{Claim: observed, owner: owner}
+	return observed
 }

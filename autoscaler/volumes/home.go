@@ -35,12 +35,8 @@ func homeOf(c Claim) (h home, ok bool) {
 	if c.Object.DeletionTimestamp != nil || c.Volume == nil || !local(c) {
 		return home{}, false
 	}
-	bound := c.Volume.Spec.ClaimRef
-	if c.Object.Spec.VolumeName != c.Volume.Name || bound == nil || bound.UID != c.Object.UID {
-		return home{}, false
-	}
 	affinity := c.Volume.Spec.NodeAffinity
-	if affinity == nil || affinity.Required == nil || len(affinity.Required.NodeSelectorTerms) == 0 {
+	if !bound(c) || affinity == nil || affinity.Required == nil || len(affinity.Required.NodeSelectorTerms) == 0 {
 		return home{}, false
 	}
 	h = home{noted: c.Nodes, affinity: affinity.Required}
@@ -52,6 +48,12 @@ func homeOf(c Claim) (h home, ok bool) {
 		h.place = place
 	}
 	return h, true
+}
+
+// bound tells that a claim and its volume are each other's.
+func bound(c Claim) bool {
+	ref := c.Volume.Spec.ClaimRef
+	return c.Object.Spec.VolumeName == c.Volume.Name && ref != nil && ref.UID == c.Object.UID
 }
 
 // local tells that the data is in a node. Of a driver that attaches nothing
@@ -121,4 +123,17 @@ func (c census) without(h home) bool {
 	// Many nodes are asked only about volumes that are about to be called lost.
 	selector, err := nodeaffinity.NewNodeSelector(h.affinity)
 	return err == nil && !slices.ContainsFunc(c.nodes, selector.Match)
+}
+
+// reaches tells that a node is there which has the volume of a claim for certain.
+func (c census) reaches(claim Claim) bool {
+	if claim.Volume == nil || !bound(claim) {
+		return false
+	}
+	affinity := claim.Volume.Spec.NodeAffinity
+	if affinity == nil || affinity.Required == nil {
+		return true
+	}
+	selector, err := nodeaffinity.NewNodeSelector(affinity.Required)
+	return err == nil && slices.ContainsFunc(c.nodes, selector.Match)
 }

@@ -12,6 +12,9 @@
 //     asked for, without a break; a node that comes back ends it, and so does a restart;
 //   - none is released that a pod on a node uses, that is being deleted already,
 //     or whose volume outlives it;
+//   - the lost claims of a slot are released all at once, or none of them is: a
+//     node that returns to half of them has data without its log. None is, either,
+//     while another claim keeps the slot from every node that is there;
 //   - nothing is released, and no time counts, while so many nodes are gone that
 //     the list of nodes is more likely to be wrong than the nodes are to be gone.
 package volumes
@@ -39,7 +42,7 @@ const (
 type Input struct {
 	Now   time.Time
 	Nodes []*v1.Node
-	// Claims are those of wanted slots whose policy gives lost volumes up. No
+	// Claims are all those of wanted slots whose policy gives lost volumes up. No
 	// claim is in it twice.
 	Claims []Claim
 	// History is Decision.History of the previous call, zero in a new process.
@@ -58,9 +61,13 @@ type Claim struct {
 	Nodes []string
 	// User is a pod on a node that uses the claim; empty without one.
 	User string
-	// Slot and Policy are for people: the slot whose claim it is, and the name
-	// of the policy that places it.
-	Slot, Policy string
+	// Fixed tells that nobody would make the claim anew: it is never released,
+	// and may keep others from it.
+	Fixed bool
+	// Slots are those whose claim it is, most often one.
+	Slots []string
+	// Policy is for people: the name of the policy that places the slot.
+	Policy string
 	// After is how long the node has to be gone. It is above 0.
 	After time.Duration
 }
@@ -79,10 +86,14 @@ type Lost struct {
 	Claim
 	// Node is the node as people know it best.
 	Node string
-	// Since is when it was first seen gone, Due when the claim may be released.
-	// They are zero where no time counts.
+	// Group numbers the claims that stay or go together.
+	Group int
+	// Since is when it was first seen gone, Due when the claim may be released,
+	// as all of its group may be. They are zero where no time counts.
 	Since, Due time.Time
 	Verdict    Verdict
+	// Holder is the claim of the slot that keeps this one, where it is Held.
+	Holder string
 	// Reason is the verdict for people.
 	Reason string
 }
@@ -99,6 +110,8 @@ const (
 	Blocked
 	// InUse: a pod on a node uses it.
 	InUse
+	// Held: another claim of its slot is not released.
+	Held
 	// Release: the claim is to be deleted.
 	Release
 )
@@ -122,22 +135,27 @@ func Decide(in Input) Decision {
 	d := Decision{History: History{GoneSince: map[types.UID]time.Time{}, Peaks: in.History.peaks(in.Now, len(in.Nodes))}}
 	places := map[string]bool{}
 	census := newCensus(in)
+	kept := map[string][]Claim{}
 	for _, claim := range in.Claims {
-		home, ok := homeOf(claim)
-		if !ok || !census.without(home) {
-			continue
+		if home, ok := homeOf(claim); ok && !claim.Fixed && census.without(home) {
+			places[home.place] = true
+			d.Lost = append(d.Lost, Lost{Claim: claim, Node: home.node()})
+		} else if claim.Object.DeletionTimestamp == nil && claim.Object.Spec.VolumeName != "" {
+			for _, slot := range claim.Slots {
+				kept[slot] = append(kept[slot], claim)
+			}
 		}
-		places[home.place] = true
-		d.Lost = append(d.Lost, Lost{Claim: claim, Node: home.node()})
 	}
-	slices.SortFunc(d.Lost, func(a, b Lost) int {
-		return cmp.Or(cmp.Compare(a.Object.Namespace, b.Object.Namespace), cmp.Compare(a.Object.Name, b.Object.Name))
-	})
+	slices.SortFunc(d.Lost, func(a, b Lost) int { return byName(a.Claim, b.Claim) })
 	d.Blocked = blocked(len(in.Nodes), max(d.History.Peaks[0].Nodes, len(in.Nodes)+len(places)))
-	for i := range d.Lost {
-		d.settle(&d.Lost[i], in)
+	for _, g := range groups(d.Lost, kept) {
+		d.settle(g, census, in)
 	}
 	return d
+}
+
+func byName(a, b Claim) int {
+	return cmp.Or(cmp.Compare(a.Object.Namespace, b.Object.Namespace), cmp.Compare(a.Object.Name, b.Object.Name))
 }
 
 // blocked says why a list of nodes is not to be trusted: it is empty, or lacks
@@ -159,40 +177,4 @@ func (h History) peaks(now time.Time, nodes int) []Peak {
 		return p.Nodes <= nodes || now.Sub(p.At) > peakWindow
 	})
 	return append(kept, Peak{At: now, Nodes: nodes})
-}
-
-func (d *Decision) settle(l *Lost, in Input) {
-	name, claim := l.Volume.Name, l.Object.Name
-	lost := fmt.Sprintf("volume %q of claim %q, of %s, was on node %s, which is gone", name, claim, l.Slot, l.Node)
-	if policy := l.Volume.Spec.PersistentVolumeReclaimPolicy; policy != v1.PersistentVolumeReclaimDelete {
-		l.Verdict = Retained
-		l.Reason = fmt.Sprintf("%s. The claim is not released: the reclaim policy %s keeps the volume, whose data may still be reached. "+
-			"Delete the claim if it may not, or bring the node back", lost, policy)
-		return
-	}
-	if d.Blocked != "" {
-		l.Verdict = Blocked
-		l.Reason = fmt.Sprintf("%s. The claim is not released, and no time counts, while %s", lost, d.Blocked)
-		return
-	}
-	since, known := in.History.GoneSince[l.Object.UID]
-	if !known {
-		since = in.Now
-	}
-	d.History.GoneSince[l.Object.UID] = since
-	l.Since, l.Due = since, since.Add(l.After)
-	switch {
-	case in.Now.Before(l.Due):
-		l.Verdict = Wait
-		l.Reason = fmt.Sprintf("%s. The claim is released at %s, after %s, and the slot gets a new one without data. "+
-			"To keep it, bring the node back or remove home.releaseLostVolumes from PlacementPolicy %s",
-			lost, l.Due.UTC().Format(time.RFC3339), l.After, l.Policy)
-	case l.User != "":
-		l.Verdict = InUse
-		l.Reason = fmt.Sprintf("%s. The claim is released once pod %s, which uses it, has left its node", lost, l.User)
-	default:
-		l.Verdict = Release
-		l.Reason = fmt.Sprintf("%s, since %s. The claim is released, as PlacementPolicy %s asks for after %s, and the slot gets a new one without data",
-			lost, l.Since.UTC().Format(time.RFC3339), l.Policy, l.After)
-	}
 }

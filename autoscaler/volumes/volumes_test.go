@@ -53,7 +53,7 @@ func claim(changes ...func(*Claim)) Claim {
 				NodeAffinity:                  &v1.VolumeNodeAffinity{Required: &v1.NodeSelector{NodeSelectorTerms: []v1.NodeSelectorTerm{in(v1.LabelHostname, "n1.local")}}},
 			},
 		},
-		Attached: true, Nodes: []string{"n1"}, After: after, Slot: "ordinal 0 of prod/db", Policy: "db",
+		Attached: true, Nodes: []string{"n1"}, After: after, Slots: []string{"ordinal 0 of prod/db"}, Policy: "db",
 	}
 	for _, change := range changes {
 		change(&c)
@@ -169,10 +169,11 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-func TestEachClaimIsJudgedByItself(t *testing.T) {
+func TestEachSlotIsJudgedByItself(t *testing.T) {
 	of := func(ordinal int, at string) Claim {
 		return claim(affinity(in(v1.LabelHostname, at+".local")), func(c *Claim) {
 			c.Object.Name, c.Object.UID = fmt.Sprintf("data-db-%d", ordinal), types.UID(fmt.Sprint(ordinal))
+			c.Slots = []string{fmt.Sprint(ordinal)}
 			c.Volume.Spec.ClaimRef.UID, c.Nodes = c.Object.UID, []string{at}
 		})
 	}
@@ -182,7 +183,7 @@ func TestEachClaimIsJudgedByItself(t *testing.T) {
 	for _, lost := range d.Lost {
 		got = append(got, fmt.Sprint(lost.Object.Name, " ", lost.Verdict))
 	}
-	if diff := cmp.Diff([]string{"data-db-1 0", "data-db-2 4"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"data-db-1 0", "data-db-2 5"}, got); diff != "" {
 		t.Errorf("verdicts (-want +got):\n%s", diff)
 	}
 	want := map[types.UID]time.Time{"1": epoch, "2": epoch.Add(-after)}

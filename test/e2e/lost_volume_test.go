@@ -41,7 +41,7 @@ func TestLostVolume(t *testing.T) {
 					t.Log("logs of the cluster are in", cluster.Logs)
 				}
 			})
-			testenv.WithContext(context.WithValue(ctx, clusterKey{}, cluster)).Test(t, lostAndReleased(), lostAndFound())
+			testenv.WithContext(context.WithValue(ctx, clusterKey{}, cluster)).Test(t, lostAndReleased(), lostAndFound(), lostTogether())
 		})).
 		Feature())
 }
@@ -115,6 +115,53 @@ func lostAndFound() features.Feature {
 				t.Errorf("the set (-want +got):\n%s", diff)
 			}
 			s.stays(ctx, t, "every claim", after+10*time.Second, s.sameClaims(claims))
+		})).
+		Feature()
+}
+
+// lostTogether comes last: its node does not return, and of six at most two may be gone.
+func lostTogether() features.Feature {
+	pg := fixture.Workload{Name: "pg", Replicas: 3, CPU: "50m", Claims: []fixture.Claim{{Name: "data", Class: "local"}, {Name: "wal", Class: "local"}}}
+	var before fixture.Table
+	var claims map[string]types.UID
+	var data string
+	reclaim := func(ctx context.Context, t *testing.T, s scene, policy corev1.PersistentVolumeReclaimPolicy) {
+		t.Helper()
+		patch := fmt.Appendf(nil, `{"spec":{"persistentVolumeReclaimPolicy":%q}}`, policy)
+		if _, err := s.Kube.CoreV1().PersistentVolumes().Patch(ctx, data, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return features.New("a node is deleted under two volumes of a slot").
+		Setup(step(func(ctx context.Context, t *testing.T, s scene) {
+			s.policy(ctx, t, pg.Name, v1alpha1.Placement{SeparateNodes: v1alpha1.SeparateRequired, Home: lostAfter(5 * time.Second)})
+			s.create(ctx, t, pg.Service(), pg.StatefulSet())
+			before = s.awaitSet(ctx, t, pg.Name, 3)
+			claims = s.claims(ctx, t)
+			claim, err := s.Kube.CoreV1().PersistentVolumeClaims(s.Namespace).Get(ctx, "data-pg-1", metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			data = claim.Spec.VolumeName
+			reclaim(ctx, t, s, corev1.PersistentVolumeReclaimRetain)
+		})).
+		Assess("while one is retained, both claims stay", step(func(ctx context.Context, t *testing.T, s scene) {
+			s.lose(ctx, t, before[1].Node, "pg-1")
+			t.Log(s.awaitEvent(ctx, t, "PersistentVolumeClaim", "wal-pg-1", "LocalVolumeLost", before[1].Node, `claim "data-pg-1" of the same slot`, "Retain"))
+			s.stays(ctx, t, "every claim", 15*time.Second, s.sameClaims(claims))
+		})).
+		Assess("once none is, both go, and the slot runs elsewhere", step(func(ctx context.Context, t *testing.T, s scene) {
+			reclaim(ctx, t, s, corev1.PersistentVolumeReclaimDelete)
+			t.Log(s.awaitEvent(ctx, t, "StatefulSet", pg.Name, "LocalVolumeReleased", data, `together with claim "wal-pg-1"`))
+			if after := s.awaitRunning(ctx, t, pg.Name, 3); after[1].Node == before[1].Node {
+				t.Errorf("pg-1 is on %s, as before", after[1].Node)
+			}
+			now := s.claims(ctx, t)
+			for name, uid := range claims {
+				if anew := name == "data-pg-1" || name == "wal-pg-1"; (now[name] != uid) != anew {
+					t.Errorf("claim %s has UID %s and had %s, want another one: %t", name, now[name], uid, anew)
+				}
+			}
 		})).
 		Feature()
 }
