@@ -4,7 +4,9 @@
 package capacity
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -59,13 +61,15 @@ func (f finding) offer() string {
 	return b.String()
 }
 
-// wish writes what the claims need.
+// wish writes what the claims need. They come in the order of the pod's volumes,
+// which differs between pods of one set: a StatefulSet keeps them in a map.
 func (p *part) wish() string {
 	if len(p.claims) == 1 {
 		return fmt.Sprintf("claim %s needs %s", p.claims[0].Name, exactly(p.need))
 	}
 	names := make([]string, 0, namedClaims+1)
-	for _, c := range p.claims[:min(namedClaims, len(p.claims))] {
+	sorted := slices.SortedFunc(slices.Values(p.claims), func(a, b Claim) int { return cmp.Compare(a.Name, b.Name) })
+	for _, c := range sorted[:min(namedClaims, len(sorted))] {
 		names = append(names, fmt.Sprintf("%s (%s)", c.Name, exactly(c.Bytes)))
 	}
 	if more := len(p.claims) - namedClaims; more > 0 {
