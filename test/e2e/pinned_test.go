@@ -103,29 +103,33 @@ func (s scene) refusedPods(ctx context.Context, w fixture.Workload, words ...str
 }
 
 // classOfZone makes a class whose volumes are made at once, before there is a
-// pod, and in one zone: that is how claims of an earlier spread look. It goes
-// with the test, after its namespace.
+// pod, and in one zone: that is how claims of an earlier spread look.
 func classOfZone(t *testing.T, name, zone string) features.Func {
+	return class(t, &storagev1.StorageClass{
+		ObjectMeta:        metav1.ObjectMeta{Name: name},
+		Provisioner:       "zonal.berth.test",
+		VolumeBindingMode: new(storagev1.VolumeBindingImmediate),
+		AllowedTopologies: []corev1.TopologySelectorTerm{{MatchLabelExpressions: []corev1.TopologySelectorLabelRequirement{
+			{Key: corev1.LabelTopologyZone, Values: []string{zone}},
+		}}},
+	})
+}
+
+// class makes a StorageClass, which goes with the test, after its namespace.
+func class(t *testing.T, class *storagev1.StorageClass) features.Func {
 	var s scene
 	t.Cleanup(func() {
 		if s.Cluster == nil {
 			return
 		}
-		err := s.Kube.StorageV1().StorageClasses().Delete(context.WithoutCancel(t.Context()), name, metav1.DeleteOptions{})
+		err := s.Kube.StorageV1().StorageClasses().Delete(context.WithoutCancel(t.Context()), class.Name, metav1.DeleteOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
 			t.Error(err)
 		}
 	})
 	return step(func(ctx context.Context, t *testing.T, of scene) {
 		s = of
-		if _, err := s.Kube.StorageV1().StorageClasses().Create(ctx, &storagev1.StorageClass{
-			ObjectMeta:        metav1.ObjectMeta{Name: name},
-			Provisioner:       "zonal.berth.test",
-			VolumeBindingMode: new(storagev1.VolumeBindingImmediate),
-			AllowedTopologies: []corev1.TopologySelectorTerm{{MatchLabelExpressions: []corev1.TopologySelectorLabelRequirement{
-				{Key: corev1.LabelTopologyZone, Values: []string{zone}},
-			}}},
-		}, metav1.CreateOptions{}); err != nil {
+		if _, err := s.Kube.StorageV1().StorageClasses().Create(ctx, class, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	})
