@@ -162,7 +162,7 @@ func TestHomeOfAGroup(t *testing.T) {
 func TestHomeScores(t *testing.T) {
 	c := newCluster(t, nil, objects(nodes("a1", "a2"), set("db", 3, "data"), policy(t, `{home: {returnToNode: None}}`),
 		bound("data-db-0", zone, "a"), attachedTo("a2", "pv-data-db-0"))...)
-	if diff := cmp.Diff(map[string]int64{"a1": 0, "a2": fwk.MaxNodeScore}, c.scores(t, slotPod("db", 0, "data").Obj())); diff != "" {
+	if diff := cmp.Diff(map[string]int64{"a1": 0, "a2": fwk.MaxScore}, c.scores(t, slotPod("db", 0, "data").Obj())); diff != "" {
 		t.Errorf("scores (-want +got):\n%s", diff)
 	}
 }

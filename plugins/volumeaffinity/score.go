@@ -27,7 +27,7 @@ func (pl *VolumeAffinity) Score(_ context.Context, state fwk.CycleState, _ *v1.P
 	case err != nil:
 		return 0, fwk.AsStatus(err)
 	case nodeInfo.Node().Name == v.home.Node:
-		return fwk.MaxNodeScore, nil
+		return fwk.MaxScore, nil
 	case v.room != nil:
 		return v.room.Score(nodeInfo.Node().Labels), nil
 	}
