@@ -159,15 +159,6 @@ func PID(c kwokconfig.Component) int {
 	return pid
 }
 
-// ended is an error, with the end of its log, for a component that was started
-// and runs no more.
-func ended(c kwokconfig.Component) error {
-	if _, err := os.Stat(pidFile(c)); err != nil || PID(c) != 0 {
-		return nil
-	}
-	return fmt.Errorf("%s has ended; the end of %s:\n%s", c.Name, LogFile(c), tail(LogFile(c)))
-}
-
 // alive guards against a process id that has gone to another program since. On
 // a system without /proc it believes the id.
 func alive(pid int, c kwokconfig.Component) bool {

@@ -28,14 +28,20 @@ import (
 const (
 	// readyTimeout bounds each wait for something to come up.
 	readyTimeout = 60 * time.Second
+	// pollEvery is how often a wait looks.
+	pollEvery = 100 * time.Millisecond
 	// tellEvery is how often a wait says that it goes on.
 	tellEvery = 2 * time.Second
 )
 
-// until polls, and tells a person how far it is. An error of done is final.
+// until polls, and tells a person how far it is. An error of done is final, and
+// so is the end of a component.
 func (u *up) until(ctx context.Context, what string, done func(context.Context) (state string, ok bool, err error)) error {
 	state, told := "", time.Now()
-	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, readyTimeout, true, func(ctx context.Context) (ok bool, err error) {
+	err := wait.PollUntilContextTimeout(ctx, pollEvery, readyTimeout, true, func(ctx context.Context) (ok bool, err error) {
+		if err := u.ended(); err != nil {
+			return false, err
+		}
 		state, ok, err = done(ctx)
 		if err == nil && !ok && time.Since(told) > tellEvery {
 			told = time.Now()
@@ -51,6 +57,9 @@ func (u *up) until(ctx context.Context, what string, done func(context.Context) 
 
 // manifests applies what every cluster has, and then what was asked for.
 func (u *up) manifests(ctx context.Context) error {
+	if err := u.namespaces(ctx); err != nil {
+		return err
+	}
 	own, err := layout.Manifests(u.ports[0])
 	if err != nil {
 		return err
@@ -77,6 +86,31 @@ func (u *up) manifests(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// namespaces waits for those that manifests go to: the API server makes them a
+// while after it begins to serve.
+func (u *up) namespaces(ctx context.Context) error {
+	for _, name := range []string{metav1.NamespaceSystem, metav1.NamespaceDefault} {
+		if err := u.until(ctx, "the namespace "+name, there(func(ctx context.Context) error {
+			_, err := u.client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
+			return err
+		})); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// there is done once get finds what it looks for.
+func there(get func(context.Context) error) func(context.Context) (string, bool, error) {
+	return func(ctx context.Context) (string, bool, error) {
+		err := get(ctx)
+		if apierrors.IsNotFound(err) {
+			return "not there yet", false, nil
+		}
+		return "", err == nil, err
+	}
 }
 
 func (u *up) short(path string) string {
@@ -111,13 +145,10 @@ func (u *up) nodes(ctx context.Context) error {
 		return err
 	}
 	// Pods are refused in a namespace that has no service account yet.
-	return u.until(ctx, "the default service account", func(ctx context.Context) (string, bool, error) {
+	return u.until(ctx, "the default service account", there(func(ctx context.Context) error {
 		_, err := u.client.CoreV1().ServiceAccounts(metav1.NamespaceDefault).Get(ctx, "default", metav1.GetOptions{})
-		if apierrors.IsNotFound(err) {
-			return "not there yet", false, nil
-		}
-		return "", err == nil, err
-	})
+		return err
+	}))
 }
 
 func (u *up) readyNodes(ctx context.Context) (string, bool, error) {
@@ -138,13 +169,6 @@ func (u *up) readyNodes(ctx context.Context) (string, bool, error) {
 
 // registeredNodes are those that the storage knows.
 func (u *up) registeredNodes(ctx context.Context) (string, bool, error) {
-	c, err := find(u.place, layout.Storage)
-	if err != nil {
-		return "", false, err
-	}
-	if err := ended(c); err != nil {
-		return "", false, err
-	}
 	list, err := u.client.StorageV1().CSINodes().List(ctx, metav1.ListOptions{ResourceVersion: "0"})
 	if err != nil {
 		return "", false, err
@@ -152,21 +176,14 @@ func (u *up) registeredNodes(ctx context.Context) (string, bool, error) {
 	return fmt.Sprintf("registered on %d of %d nodes", len(list.Items), u.Nodes), len(list.Items) >= u.Nodes, nil
 }
 
-// serves waits until a component answers, and gives up at once when it has died.
+// serves waits until a component answers.
 func (u *up) serves(ctx context.Context, name, url string) error {
-	c, err := find(u.place, name)
-	if err != nil {
-		return err
-	}
 	client := &http.Client{
 		Timeout: time.Second,
 		// The component makes its own certificate, on this machine.
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, //nolint:gosec // loopback only
 	}
 	return u.until(ctx, name, func(ctx context.Context) (string, bool, error) {
-		if err := ended(c); err != nil {
-			return "", false, err
-		}
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
 			return "", false, err
@@ -177,15 +194,4 @@ func (u *up) serves(ctx context.Context, name, url string) error {
 		}
 		return response.Status, response.StatusCode == http.StatusOK, response.Body.Close()
 	})
-}
-
-// tail returns the end of a log.
-func tail(file string) string {
-	const lines = 15
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return err.Error()
-	}
-	all := bytes.Split(bytes.TrimSpace(data), []byte("\n"))
-	return string(bytes.Join(all[max(0, len(all)-lines):], []byte("\n")))
 }

@@ -51,6 +51,13 @@ func Up(ctx context.Context, home Home, request Request, say Say) error {
 	if err := u.check(); err != nil {
 		return err
 	}
+	return startOver(say,
+		func() error { return u.start(ctx) },
+		func() error { return Down(ctx, home, request.Name) })
+}
+
+// start is one attempt at it.
+func (u *up) start(ctx context.Context) error {
 	for _, step := range []struct {
 		what string
 		do   func(context.Context) error
@@ -60,6 +67,7 @@ func Up(ctx context.Context, home Home, request Request, say Say) error {
 		{"nodes", u.nodes},
 		{"metrics and storage", u.services},
 		{"Berth", u.berth},
+		{"components", func(context.Context) error { return u.ended() }},
 	} {
 		if err := step.do(ctx); err != nil {
 			// What there is of it stays, to be looked at.
@@ -134,21 +142,17 @@ func (u *up) create(ctx context.Context, config string) error {
 	go func() {
 		done <- u.home.kwokctl(ctx, "create", "cluster", "--name", u.Name, "--config", config, "--kubeconfig", "")
 	}()
-	tick := time.NewTicker(tellEvery)
-	defer tick.Stop()
+	look, tell := time.NewTicker(pollEvery), time.NewTicker(tellEvery)
+	defer look.Stop()
+	defer tell.Stop()
 	for {
 		select {
 		case err := <-done:
-			return err
-		case <-tick.C:
+			return errors.Join(u.ended(), err)
+		case <-tell.C:
 			u.say("waiting for the API server")
-		}
-		for _, name := range []string{"etcd", "kube-apiserver"} {
-			c, err := find(u.place, name)
-			if err != nil {
-				continue // not made yet
-			}
-			if err := ended(c); err != nil {
+		case <-look.C:
+			if err := u.ended(); err != nil {
 				cancel()
 				return errors.Join(err, <-done)
 			}
