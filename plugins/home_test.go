@@ -79,6 +79,12 @@ func TestHome(t *testing.T) {
 			objects: zonal("z9"), policy: `{home: {returnToNode: Required}}`, pod: ours,
 			refused: `ordinal 0 of prod/db must return to node "z9", which is gone (home.returnToNode is Required); bring the node back, or change the policy`,
 		},
+		"no other node will do, and it is gone with the volume": {
+			objects: noted(bound("data-db-0", host, "host-z9"), "z9"), policy: `{home: {returnToNode: Required, releaseLostVolumes: {after: 5m}}}`, pod: ours,
+			refused: `no node reaches volume "pv-data-db-0" of claim "data-db-0", which is in kubernetes.io/hostname=host-z9: no node has kubernetes.io/hostname=host-z9, ` +
+				`and node "z9", where it was last, is gone; bring that node back, or delete the claim if its data is no longer needed; ` +
+				`if it is local, the policy gives it up once the node is gone for 5m0s (home.releaseLostVolumes)`,
+		},
 		"where the volume is attached":                {objects: objects(bound("data", zone, "a"), attachedTo("a3", "pv-data")), pod: theirs, fits: "a3"},
 		"where the volume is attached, and not noted": {objects: objects(zonal("a2"), attachedTo("a3", "pv-data-db-0")), pod: ours, fits: "a3"},
 		"as noted, for the volume is being detached":  {objects: objects(zonal("a2"), detaching(attachedTo("a3", "pv-data-db-0"))), pod: ours, fits: "a2"},
@@ -202,17 +208,20 @@ func (c *cluster) scores(t *testing.T, pod *v1.Pod) map[string]int64 {
 // Whoever is bound elsewhere than before is told why.
 func TestNotHome(t *testing.T) {
 	c := newCluster(t, nil, objects(nodes("a1", "a2", "b1"), set("db", 3, "data"), unready(node("a3", "a")),
-		noted(bound("data-db-0", zone, "a"), "b1"), attachedTo("a3", "pv-data-db-1"), noted(bound("data-db-1", zone, "b"), "a3"))...)
+		noted(bound("data-db-0", zone, "a"), "b1"), attachedTo("a3", "pv-data-db-1"), noted(bound("data-db-1", zone, "b"), "a3"),
+		attachedTo("z9", "pv-data-db-2"), noted(bound("data-db-2", zone, "b"), "z9"))...)
 	for ordinal, want := range []string{
 		`Normal NotOnLastNode ordinal 0 of prod/db is on node "a1" now; on node "b1", where it was, it does not fit: node(s) outside the planned domain a`,
 		`Normal NotOnLastNode ordinal 1 of prod/db is on node "b1" now; on node "a3", where it was, it does not fit: node(s) outside the planned domain b|` +
 			`Warning VolumeStillAttached volume "pv-data-db-1" is still attached to node "a3", which is not ready: it is detached once the node unmounts it, or after 6 minutes; if the node is shut down for good, taint it with node.kubernetes.io/out-of-service`,
+		`Normal NotOnLastNode ordinal 2 of prod/db is on node "b1" now; on node "z9", where it was, nothing can run, since the node is gone|` +
+			`Warning VolumeStillAttached volume "pv-data-db-2" is still attached to node "z9", which is gone without having unmounted it: it is detached after 6 minutes`,
 	} {
 		pod, state := slotPod("db", ordinal, "data").Obj(), framework.NewCycleState()
 		if _, status, _ := c.framework.RunPreFilterPlugins(t.Context(), state, pod); !status.IsSuccess() {
 			t.Fatal(status.Message())
 		}
-		to := []string{"a1", "b1"}[ordinal]
+		to := []string{"a1", "b1", "b1"}[ordinal]
 		nodeInfo, err := c.framework.SnapshotSharedLister().NodeInfos().Get(to)
 		if err != nil {
 			t.Fatal(err)

@@ -20,7 +20,7 @@ func (s *slots) Home(pod *v1.Pod) volumeaffinity.Home {
 	if slot, fills := s.Current(pod); fills {
 		home.Slot, home.Last = slot.String(), s.planner.LastNode(slot)
 		if policy, err := s.source.Policy(slot.Set, pod.Spec.SchedulerName); err == nil && policy != nil {
-			returns = policy.Home.Return
+			returns, home.LostAfter = policy.Home.Return, policy.Home.ReleaseLostAfter
 		}
 	}
 	switch still := home.Attached != "" && !home.Detaching; {

@@ -183,7 +183,7 @@ func TestNextNote(t *testing.T) {
 	is := Note{Node: "n1", PodUID: "u1", Requests: small}
 	away := Note{Node: "n1", PodUID: "u1", Requests: small, HoldStart: &before}
 	begun := metav1.NewTime(now)
-	released := Note{Node: "n1", PodUID: "u1", Requests: small, Released: true}
+	givenUp := Note{Node: "n1", PodUID: "u1", Requests: small, GivenUp: true}
 	at := func(node, uid string, change ...func(*corev1.Pod)) *corev1.Pod {
 		p := pod(dbSlot(0), node)
 		p.UID = types.UID(uid)
@@ -208,15 +208,15 @@ func TestNextNote(t *testing.T) {
 		"begins to go":                       {was: &is, pod: at("n1", "u1", going), want: &Note{Node: "n1", PodUID: "u1", Requests: small, HoldStart: &begun}},
 		"goes on going":                      {was: &away, pod: at("n1", "u1", going), want: &away},
 		"goes, and was never noted":          {pod: at("n1", "u1", going), want: &Note{Node: "n1", PodUID: "u1", Requests: small, HoldStart: &begun}},
-		"goes, and its set wants it no more": {was: &away, pod: at("n1", "u1", going), unwanted: true, want: &released},
+		"goes, and its set wants it no more": {was: &away, pod: at("n1", "u1", going), unwanted: true, want: &givenUp},
 		"failed":                             {was: &is, pod: at("n1", "u1", failed), want: &Note{Node: "n1", PodUID: "u1", Requests: small, HoldStart: &begun}},
 		"another failed, elsewhere":          {was: &away, pod: at("n2", "u2", failed), want: &Note{Node: "n2", PodUID: "u2", Requests: small, HoldStart: &begun}},
 		"is gone":                            {was: &is, want: &Note{Node: "n1", PodUID: "u1", Requests: small, HoldStart: &begun}},
 		"is gone for an hour":                {was: &away, want: &away},
-		"was given up, and is wanted again":  {was: &released, want: &released},
-		"was given up, and is back":          {was: &released, pod: at("n1", "u1"), want: &is},
+		"was given up, and is wanted again":  {was: &givenUp, want: &givenUp},
+		"was given up, and is back":          {was: &givenUp, pod: at("n1", "u1"), want: &is},
 		"waits again":                        {was: &away, pod: at("", "u2"), want: &away},
-		"is gone, and so is its set":         {was: &away, unwanted: true, want: &released},
+		"is gone, and so is its set":         {was: &away, unwanted: true, want: &givenUp},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var was Note

@@ -31,9 +31,9 @@ type Note struct {
 	// HoldStart is when that pod began to leave while its set still wanted the
 	// slot. It is not set while the pod is there.
 	HoldStart *metav1.Time `json:"holdStart,omitempty"`
-	// Released tells that nobody waits for the slot to return: its set gave it
+	// GivenUp tells that nobody waits for the slot to return: its set gave it
 	// up, even if it wants it again by now. The next pod ends that.
-	Released bool `json:"released,omitempty"`
+	GivenUp bool `json:"givenUp,omitempty"`
 }
 
 // ParseNote reads a note. Fields that it does not know are of a later version
@@ -78,10 +78,10 @@ func NextNote(was Note, known bool, pod *corev1.Pod, requests corev1.ResourceLis
 	case !known:
 		return Note{}, false
 	case !away:
-		was.HoldStart, was.Released = nil, false
+		was.HoldStart, was.GivenUp = nil, false
 	case !wanted:
-		was.HoldStart, was.Released = nil, true
-	case was.HoldStart == nil && !was.Released:
+		was.HoldStart, was.GivenUp = nil, true
+	case was.HoldStart == nil && !was.GivenUp:
 		start := metav1.NewTime(now)
 		was.HoldStart = &start
 	}

@@ -53,7 +53,7 @@ func (pl *VolumeAffinity) explain(v *verdict, refusals fwk.NodeToStatusReader) s
 		parts = append(parts, fmt.Sprintf("volume %q of claim %q is in %s; %s: %s", b.name, b.claim, b.reach.Where(), there, list(counts)))
 	}
 	if v.home.Required && pl.present(v.home.Node) { // else PreFilter said it
-		parts = append(parts, fmt.Sprintf("%s must return to node %q (home.returnToNode is Required): %s",
+		parts = append(parts, fmt.Sprintf("%s must return to node %q (home.returnToNode is Required), so make room there or change the policy: %s",
 			v.home.Slot, v.home.Node, strings.Join(refusals.Get(v.home.Node).Reasons(), ", ")))
 	}
 	if v.home.Attached != "" {

@@ -99,7 +99,10 @@ func (pl *VolumeAffinity) gone(node string) bool {
 // volume is unmounted, and one that is not ready says nothing.
 func (pl *VolumeAffinity) slowToDetach(name string) string {
 	node, err := pl.nodes.Get(name)
-	if err != nil || ready(node) {
+	if err != nil {
+		return "which is gone without having unmounted it: it is detached after 6 minutes"
+	}
+	if ready(node) {
 		return ""
 	}
 	for _, taint := range node.Spec.Taints {

@@ -4,6 +4,8 @@
 package volumeaffinity
 
 import (
+	"time"
+
 	"github.com/berth-dev/berth/plugins/statefulset"
 	"github.com/berth-dev/berth/plugins/volumeaffinity/capacity"
 	"github.com/berth-dev/berth/plugins/volumeaffinity/reach"
@@ -85,6 +87,9 @@ type Home struct {
 	Slot string
 	// Last is where the last pod of the slot was.
 	Last string
+	// LostAfter is when the policy gives a local volume up whose node is gone; 0 is
+	// never.
+	LostAfter time.Duration
 	// Attached is where the volume is still attached; Detaching that it will
 	// not be for long.
 	Attached, Volume string

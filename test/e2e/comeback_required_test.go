@@ -50,7 +50,7 @@ func TestReturnToNode(t *testing.T) {
 		Assess("Required: it waits for room, and runs when there is some", step(func(ctx context.Context, t *testing.T, s scene) {
 			s.create(ctx, t, g.load(home, "4"))
 			s.deletePod(ctx, t, "must-0")
-			s.saysWhy(ctx, t, "must-0", fmt.Sprintf("ordinal 0 of %s/must must return to node %q (%s): Insufficient cpu", s.Namespace, home, field))
+			s.saysWhy(ctx, t, "must-0", fmt.Sprintf("ordinal 0 of %s/must must return to node %q (%s), so make room there or change the policy: Insufficient cpu", s.Namespace, home, field))
 			s.deletePod(ctx, t, "load-"+home)
 			s.awaitOn(ctx, t, "must-0", home)
 		})).
