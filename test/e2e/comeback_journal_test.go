@@ -16,6 +16,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+	toolswatch "k8s.io/client-go/tools/watch"
 
 	"github.com/berth-dev/berth/test/fixture"
 )
@@ -53,7 +55,18 @@ func (s scene) watchAll(ctx context.Context, t *testing.T, nodes []*corev1.Node)
 	for _, node := range nodes {
 		j.nodes[node.Name] = node
 	}
-	all, err := s.Kube.CoreV1().Pods(s.Namespace).Watch(ctx, metav1.ListOptions{})
+	pods := s.Kube.CoreV1().Pods(s.Namespace)
+	known, err := pods.List(ctx, metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range known.Items {
+		j.hear(watch.Event{Type: watch.Added, Object: &known.Items[i]})
+	}
+	// The API server may end a watch when it is busy. This one goes on where it was.
+	all, err := toolswatch.NewRetryWatcherWithContext(ctx, known.ResourceVersion, &cache.ListWatch{
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) { return pods.Watch(ctx, options) },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
