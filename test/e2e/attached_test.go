@@ -6,10 +6,12 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/e2e-framework/pkg/features"
@@ -157,19 +159,20 @@ func (s scene) awaitRefusalOn(ctx context.Context, t *testing.T, g ground, node 
 	t.Helper()
 	pinned := g.on(fixture.Workload{Name: "pinned", CPU: "50m"})
 	pinned.NodeSelector = map[string]string{corev1.LabelHostname: node + ".local"}
-	s.create(ctx, t, pinned.Pod("pinned"))
+	pods := s.Kube.CoreV1().Pods(s.Namespace)
 	s.until(ctx, t, "a pod to be refused on node "+node, func(ctx context.Context) (string, bool, error) {
-		refused, err := s.refusedPods(ctx, pinned, "1 node(s) had untolerated taint(s)")
-		if err != nil || refused > 0 {
-			return "", refused > 0, err
-		}
-		pods := s.Kube.CoreV1().Pods(s.Namespace)
 		pod, err := pods.Get(ctx, "pinned", metav1.GetOptions{})
-		if err == nil && pod.Spec.NodeName != "" {
-			if err = pods.Delete(ctx, pod.Name, *metav1.NewDeleteOptions(0)); err == nil {
-				err = s.Create(ctx, s.Namespace, pinned.Pod("pinned"))
-			}
+		switch {
+		case apierrors.IsNotFound(err):
+			return "it is not there", false, s.Create(ctx, s.Namespace, pinned.Pod("pinned"))
+		case err != nil:
+			return "", false, err
+		case pod.Spec.NodeName != "":
+			return "it is bound", false, pods.Delete(ctx, pod.Name, *metav1.NewDeleteOptions(0))
 		}
-		return "it is not refused yet", false, err
+		refused := slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+			return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse
+		})
+		return "it is not refused yet", refused, nil
 	})
 }
