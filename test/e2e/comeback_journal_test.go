@@ -65,7 +65,9 @@ func (s scene) watchAll(ctx context.Context, t *testing.T, nodes []*corev1.Node)
 	}
 	// The API server may end a watch when it is busy. This one goes on where it was.
 	all, err := toolswatch.NewRetryWatcherWithContext(ctx, known.ResourceVersion, &cache.ListWatch{
-		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) { return pods.Watch(ctx, options) },
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			return pods.Watch(ctx, options)
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
