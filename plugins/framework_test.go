@@ -23,8 +23,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
 	"k8s.io/klog/v2/ktesting"
@@ -113,6 +115,7 @@ func buildCluster(t testing.TB, book *policies.Book, args map[string]string, obj
 		known = append(known, obj)
 	}
 	c.client = fake.NewClientset(known...)
+	watched := watches(c.client)
 	factory := informers.NewSharedInformerFactory(c.client, 0)
 	shared := plugins.NewShared(c.book)
 	c.shared = shared
@@ -145,11 +148,25 @@ func buildCluster(t testing.TB, book *policies.Book, args map[string]string, obj
 	stop := make(chan struct{})
 	t.Cleanup(func() { close(stop); factory.Shutdown() })
 	factory.Start(stop)
-	factory.WaitForCacheSync(stop)
+	for range factory.WaitForCacheSync(stop) {
+		<-watched
+	}
 	for !shared.HasSynced() {
 		goruntime.Gosched()
 	}
 	return c, nil
+}
+
+// watches tells of each watch that begins. A fake client knows no versions: what
+// happens between an informer's list and its watch is lost.
+func watches(client *fake.Clientset) <-chan struct{} {
+	begun := make(chan struct{}, 100)
+	client.PrependWatchReactor("*", func(action clienttesting.Action) (bool, watch.Interface, error) {
+		begins, err := client.Tracker().Watch(action.GetResource(), action.GetNamespace())
+		begun <- struct{}{}
+		return true, begins, err
+	})
+	return begun
 }
 
 // outcome is what a cycle says about a pod.
