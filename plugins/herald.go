@@ -10,6 +10,7 @@ import (
 
 	"github.com/berth-dev/berth/plugins/api/v1alpha1"
 	"github.com/berth-dev/berth/plugins/policies"
+	"github.com/berth-dev/berth/plugins/statefulset"
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,7 +29,12 @@ const (
 	reasonGated      = "OrdinalGated"
 	reasonInvalid    = "InvalidPolicy"
 	reasonConflicted = "ConflictingPolicy"
-	action           = "Scheduling"
+
+	reasonHoldLate    = "SlotHoldLate"
+	reasonHoldExpired = "SlotHoldExpired"
+	reasonHoldTaken   = "SlotHoldTaken"
+
+	action = "Scheduling"
 )
 
 // herald tells people what the plugins find outside of a scheduling cycle: on
@@ -88,6 +94,23 @@ func (h *herald) open(pod *v1.Pod) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.told, pod.UID)
+}
+
+// tellSet tells a set, or the policy that selects it, what became of the room
+// of a slot.
+func (h *herald) tellSet(key statefulset.SetKey, eventType, reason, message string) {
+	select {
+	case <-h.leading:
+	default:
+		return
+	}
+	about := &v1.ObjectReference{APIVersion: "apps/v1", Kind: "StatefulSet", Namespace: key.Namespace, Name: key.Name}
+	if key.Selected {
+		about.APIVersion, about.Kind = v1alpha1.SchemeGroupVersion.String(), "PlacementPolicy"
+	} else if set := h.source.Set(key); set != nil {
+		about.UID = set.UID
+	}
+	h.recorder.Eventf(about, nil, eventType, reason, action, "%s", message)
 }
 
 // changed tells that the policies or the sets they are for changed.

@@ -43,6 +43,7 @@ func newLagging(t *testing.T) *lagging {
 			l.woken = append(l.woken, slices.Sorted(maps.Keys(pods))...)
 		},
 	}
+	l.holds = newHolds(source, l.planner, l.SlotOf)
 	return l
 }
 
@@ -149,7 +150,8 @@ func TestSimulationRemembersNobody(t *testing.T) {
 	}
 	l.HomeFailed(pod, "n1")
 	l.Waits(pod, volumeaffinity.Judged{Classes: []string{"fast"}})
-	if l.storage.vain.is("p", statefulset.Slot{}, "n1") || len(l.storage.waiters.wanting("fast")) > 0 {
+	l.Refused(pod, "n1")
+	if l.storage.vain.is("p", statefulset.Slot{}, "n1") || len(l.storage.waiters.wanting("fast")) > 0 || l.WasRefused(pod, "n1") {
 		t.Error("a simulation remembers a pod that it placed")
 	}
 }
@@ -159,8 +161,9 @@ func TestWhoIsGoneIsForgotten(t *testing.T) {
 	l := newLagging(t)
 	l.Waits(waiter("p"), volumeaffinity.Judged{Classes: []string{"fast"}})
 	l.HomeFailed(waiter("p"), "n1")
+	l.Refused(waiter("p"), "n1")
 	l.tick()
-	if l.storage.vain.is("p", statefulset.Slot{}, "n1") || len(l.storage.waiters.wanting("fast")) > 0 {
+	if l.storage.vain.is("p", statefulset.Slot{}, "n1") || len(l.storage.waiters.wanting("fast")) > 0 || l.WasRefused(waiter("p"), "n1") {
 		t.Error("a pod that is gone is remembered")
 	}
 }

@@ -54,6 +54,28 @@ func (m *members) Member(slot statefulset.Slot) (pod string, claims []string) {
 	return pod, slices.Sorted(maps.Keys(r.slots[slot.Ordinal].claims))
 }
 
+// podsOf returns the names of all pods that fill a slot.
+func (m *members) podsOf(slot statefulset.Slot) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if r := m.sets[slot.Set]; r != nil && r.slots[slot.Ordinal] != nil {
+		return slices.Sorted(maps.Keys(r.slots[slot.Ordinal].pods))
+	}
+	return nil
+}
+
+// slots returns all slots of all sets.
+func (m *members) slots() (slots []statefulset.Slot) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for key, r := range m.sets {
+		for _, ordinal := range r.ordinals {
+			slots = append(slots, statefulset.Slot{Set: key, Ordinal: ordinal})
+		}
+	}
+	return slots
+}
+
 func (m *members) pod(slot statefulset.Slot, name string, exists bool) {
 	m.note(slot, func(its *member) map[string]struct{} { return its.pods }, name, exists)
 }

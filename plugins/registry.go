@@ -16,6 +16,7 @@ import (
 	"github.com/berth-dev/berth/plugins/ordinalgate"
 	"github.com/berth-dev/berth/plugins/ordinalplacement"
 	"github.com/berth-dev/berth/plugins/pinnedtopologyspread"
+	"github.com/berth-dev/berth/plugins/slothold"
 	"github.com/berth-dev/berth/plugins/volumeaffinity"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -54,6 +55,9 @@ func Registry(shared *Shared) runtime.Registry {
 		}),
 		pinnedtopologyspread.Name: with(func(ctx context.Context, args apiruntime.Object, handle fwk.Handle, slots *slots) (fwk.Plugin, error) {
 			return pinnedtopologyspread.New(ctx, args, handle, slots)
+		}),
+		slothold.Name: with(func(ctx context.Context, args apiruntime.Object, handle fwk.Handle, slots *slots) (fwk.Plugin, error) {
+			return slothold.New(ctx, args, handle, slots.kept())
 		}),
 		volumeaffinity.Name: with(func(ctx context.Context, args apiruntime.Object, handle fwk.Handle, slots *slots) (fwk.Plugin, error) {
 			return volumeaffinity.New(ctx, args, handle, slots.volumes())

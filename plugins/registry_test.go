@@ -19,6 +19,7 @@ func TestBadArgsAreRefusedByName(t *testing.T) {
 		"not an object":        {"OrdinalPlacement", `[]`, "must be an object"},
 		"twice the same":       {"OrdinalPlacement", `{"defaultPolicy": {}, "defaultPolicy": {}}`, `"defaultPolicy" already set`},
 		"no args known":        {"VolumeAffinity", `{"anything": 1}`, `unknown field "anything"`},
+		"none known of holds":  {"SlotHold", `{"holdFor": "1m"}`, `unknown field "holdFor"`},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

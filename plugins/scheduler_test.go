@@ -58,7 +58,7 @@ func runAfter(t *testing.T, client *fake.Clientset, book *policies.Book, standby
 		return true, binding, nil
 	})
 	text := `{"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration", "profiles": [{"schedulerName": "berth-scheduler",
-		"plugins": {"multiPoint": {"enabled": [{"name": "OrdinalGate"}, {"name": "OrdinalPlacement"}, {"name": "VolumeAffinity"}]}},
+		"plugins": {"multiPoint": {"enabled": [{"name": "OrdinalGate"}, {"name": "OrdinalPlacement"}, {"name": "SlotHold"}, {"name": "VolumeAffinity"}]}},
 		"pluginConfig": [{"name": "OrdinalPlacement", "args": {"defaultPolicy": {"spread": {"domains": ["a", "b", "c"]}}}}]}]}`
 	decoded, _, err := configscheme.Codecs.UniversalDecoder().Decode([]byte(text), nil, nil)
 	if err != nil {

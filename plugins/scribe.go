@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/berth-dev/berth/plugins/statefulset"
 	v1 "k8s.io/api/core/v1"
@@ -18,7 +17,6 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/workqueue"
-	podresources "k8s.io/component-helpers/resource"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 )
@@ -39,8 +37,8 @@ type scribe struct {
 	client  kubernetes.Interface
 	source  *source
 	planner *statefulset.Planner
+	ledger  *statefulset.HoldLedger
 	leading <-chan struct{}
-	now     func() time.Time
 	queue   workqueue.TypedRateLimitingInterface[note]
 }
 
@@ -51,7 +49,7 @@ type note struct {
 	claim string // in the slot's namespace
 }
 
-func newScribe(handle fwk.Handle, source *source, planner *statefulset.Planner, leading <-chan struct{}) (*scribe, error) {
+func newScribe(handle fwk.Handle, source *source, planner *statefulset.Planner, ledger *statefulset.HoldLedger, leading <-chan struct{}) (*scribe, error) {
 	client := handle.ClientSet()
 	if config := handle.KubeConfig(); config != nil {
 		config = rest.CopyConfig(config)
@@ -62,7 +60,7 @@ func newScribe(handle fwk.Handle, source *source, planner *statefulset.Planner, 
 		}
 	}
 	return &scribe{
-		client: client, source: source, planner: planner, leading: leading, now: time.Now,
+		client: client, source: source, planner: planner, ledger: ledger, leading: leading,
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[note]()),
 	}, nil
 }
@@ -122,7 +120,10 @@ func (w *scribe) next(ctx context.Context) bool {
 // write brings the note of a slot up to date. It is on the first claim that is
 // bound: the scheduler itself writes on those that are not.
 func (w *scribe) write(ctx context.Context, slot statefulset.Slot) error {
-	podName, claims := w.planner.Names(slot)
+	if begun, _ := w.ledger.Begun(); !begun {
+		return nil // all slots are looked at then
+	}
+	_, claims := w.planner.Names(slot)
 	var on *v1.PersistentVolumeClaim
 	for _, name := range claims {
 		if claim := w.source.Claim(slot.Set.Namespace, name); claim != nil && claim.Spec.VolumeName != "" && claim.DeletionTimestamp == nil {
@@ -134,12 +135,7 @@ func (w *scribe) write(ctx context.Context, slot statefulset.Slot) error {
 		return nil
 	}
 	was, err := statefulset.ParseNote(on.Annotations[statefulset.LastNode])
-	pod := w.source.Pod(slot.Set.Namespace, podName)
-	var requests v1.ResourceList
-	if pod != nil {
-		requests = podresources.PodRequests(pod, podresources.PodResourcesOptions{UseStatusResources: true})
-	}
-	is, any := statefulset.NextNote(was, err == nil, pod, requests, w.planner.Wants(slot), w.now())
+	is, any := statefulset.NextNote(was, err == nil, w.ledger.Of(slot))
 	if !any || is.String() == on.Annotations[statefulset.LastNode] {
 		return nil
 	}

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 )
@@ -59,14 +60,14 @@ func NewSimulated(book *policies.Book) *Shared {
 	return shared
 }
 
-// Checkpoint remembers the slots that are reserved, the room that is promised
-// and the pods that wait, and returns a function that puts this back.
+// Checkpoint remembers the slots that are reserved, the room that is promised or
+// kept, and the pods that wait, and returns a function that puts this back.
 func (s *Shared) Checkpoint() (restore func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var restores []func()
 	for _, known := range s.slots {
-		restores = append(restores, known.planner.Checkpoint(), known.storage.room.Checkpoint())
+		restores = append(restores, known.planner.Checkpoint(), known.storage.room.Checkpoint(), known.checkpointHolds())
 	}
 	s.forks++
 	return func() {
@@ -117,12 +118,16 @@ func (s *Shared) Run(ctx context.Context) {
 			}
 		})
 	}
+	if err := first.slots.holds.telemetry.register(legacyregistry.Register); err != nil {
+		klog.FromContext(ctx).V(2).Info("The metrics of holds are those of another scheduler in this process", "reason", err.Error())
+	}
 	background.Go(func() { first.slots.herald.run(ctx) })
 	background.Go(func() { first.slots.scribe.run(ctx) })
 	if !cache.WaitForCacheSync(ctx.Done(), first.slots.source.synced) {
 		return
 	}
 	first.slots.redraft()
+	first.slots.beginHolds()
 	first.slots.activate(first.slots.planner.PolicyChanged(all)) // who came before that
 	ticker := time.NewTicker(expiryPeriod)
 	defer ticker.Stop()
@@ -133,6 +138,7 @@ func (s *Shared) Run(ctx context.Context) {
 		case <-ticker.C:
 			first.slots.activate(first.slots.planner.Expired())
 			first.slots.tick()
+			first.slots.holdsExpired()
 		}
 	}
 }

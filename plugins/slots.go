@@ -26,6 +26,7 @@ type slots struct {
 	planner *statefulset.Planner
 	source  *source
 	storage storage
+	holds   *holds
 	herald  *herald
 	scribe  *scribe // nil in a simulation
 	// simulated tells that nobody starts and waits here.
@@ -47,11 +48,12 @@ func newSlots(ctx context.Context, factory informers.SharedInformerFactory, book
 
 		simulated: simulated,
 	}
+	s.holds = newHolds(source, s.planner, s.SlotOf)
 	if simulated {
 		return s, nil
 	}
 	var err error
-	s.scribe, err = newScribe(handle, source, s.planner, s.herald.leading)
+	s.scribe, err = newScribe(handle, source, s.planner, s.holds.ledger, s.herald.leading)
 	return s, err
 }
 

@@ -81,10 +81,12 @@ func (s *slots) tick() {
 	for _, class := range s.storage.dropped.due(time.Now()) {
 		s.activate(s.storage.waiters.contending(class))
 	}
-	s.storage.waiters.sweep(func(pod *v1.Pod) bool {
+	there := func(pod *v1.Pod) bool {
 		now := s.source.Pod(pod.Namespace, pod.Name)
 		return now != nil && now.UID == pod.UID
-	})
+	}
+	s.storage.waiters.sweep(there)
+	s.holds.refused.sweep(there)
 }
 
 // dropped keeps those who wait for room from being woken more than once a

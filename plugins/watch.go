@@ -56,6 +56,9 @@ func (s *slots) nodeChanged(before, after *v1.Node) {
 	if was, changed := s.storage.reach.SetNode(name, is); changed && is != nil {
 		s.activate(s.storage.waiters.reaching(was, is.Labels))
 	}
+	if nodeMoves(before, after) {
+		s.lookAbsent(all)
+	}
 }
 
 func (s *slots) podChanged(before, after *v1.Pod) {
@@ -72,7 +75,6 @@ func (s *slots) podChanged(before, after *v1.Pod) {
 	if another {
 		s.note(was, before.Name, false)
 		s.activate(s.planner.PodGone(was, before.UID))
-		s.look(was)
 	}
 	if after == nil || after.Spec.NodeName != "" {
 		s.settled(either(before, after).UID)
@@ -80,11 +82,14 @@ func (s *slots) podChanged(before, after *v1.Pod) {
 	if isIn && after.Spec.NodeName != "" {
 		s.rejected(is, after)
 	}
-	if isIn && after.Spec.NodeName != "" && (!wasIn || another || noteMoved(before, after)) {
-		s.look(is)
-	}
 	if isIn && (!wasIn || another) {
 		s.note(is, after.Name, true)
+	}
+	if another {
+		s.look(was)
+	}
+	if isIn && (!wasIn || another || noteMoved(before, after)) {
+		s.look(is)
 	}
 	switch arrived := isIn && (!wasIn || another); {
 	case another && after != nil && after.Spec.NodeName == "":
@@ -106,13 +111,7 @@ func (s *slots) podChanged(before, after *v1.Pod) {
 func (s *slots) settled(uid types.UID) {
 	s.storage.waiters.remove(uid)
 	s.storage.vain.forget(uid)
-}
-
-// look has the note of a slot looked at. A simulation writes none.
-func (s *slots) look(slot statefulset.Slot) {
-	if s.scribe != nil {
-		s.scribe.look(slot)
-	}
+	s.holds.refused.forget(uid)
 }
 
 // noteMoved tells whether a claim is to remember something else of its pod now.
@@ -185,9 +184,11 @@ func (s *slots) noteOn(claim, before *v1.PersistentVolumeClaim) {
 func (s *slots) claimed(claim *v1.PersistentVolumeClaim) {
 	for _, of := range statefulset.SlotsOfClaim(claim.Namespace, claim.Name, s.source.templatesOf) {
 		s.activate(s.planner.SlotChanged(of.Slot))
+		s.look(of.Slot)
 	}
 	if slot, ok := s.source.slotOfClaim(claim); ok {
 		s.activate(s.planner.SlotChanged(slot))
+		s.look(slot)
 	}
 }
 
@@ -224,16 +225,20 @@ func (s *slots) volumeChanged(before, after *v1.PersistentVolume) {
 
 func (s *slots) setChanged(before, after *appsv1.StatefulSet) {
 	set := either(before, after)
+	key := keyOf(set)
 	if !setMoved(before, after) {
+		if !equality.Semantic.DeepEqual(before.Spec.Template.Spec, after.Spec.Template.Spec) { // the next pods may need more or less
+			s.lookAbsent(func(its statefulset.SetKey) bool { return its == key })
+		}
 		return
 	}
 	if (before == nil || after == nil) && s.source.book.MakesSlots(set.Namespace) { // its claims are its own, and of a selected set without it
 		s.enroll(set.Namespace)
 		s.activate(s.planner.PolicyChanged(func(key statefulset.SetKey) bool { return key.Selected && key.Namespace == set.Namespace }))
 	}
-	key := statefulset.SetKey{Namespace: set.Namespace, Name: set.Name}
 	s.activate(s.planner.SetChanged(key))
 	s.herald.changed()
+	s.lookAbsent(func(its statefulset.SetKey) bool { return its == key })
 	for _, ordinal := range statefulset.Given(before, after) {
 		slot := statefulset.Slot{Set: key, Ordinal: ordinal}
 		s.storage.vain.turned(slot, "")
@@ -247,6 +252,7 @@ func (s *slots) policyChanged(change policies.Change) {
 		s.enroll(change.Namespace)
 	}
 	s.activate(s.planner.PolicyChanged(change.Concerns))
+	s.lookAbsent(change.Concerns)
 	s.herald.changed()
 }
 
@@ -255,8 +261,8 @@ func (s *slots) policyChanged(change policies.Change) {
 func (s *slots) enroll(namespace string) {
 	for slot, pod := range s.source.enroll(namespace) {
 		s.activate(s.planner.PodBound(slot, pod.UID, pod.Spec.NodeName))
-		s.look(slot)
 	}
+	s.look(slices.DeleteFunc(s.source.slots(), func(slot statefulset.Slot) bool { return namespace != "" && slot.Set.Namespace != namespace })...)
 }
 
 func (l listers) templatesOf(key statefulset.SetKey) []string {

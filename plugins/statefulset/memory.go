@@ -56,21 +56,53 @@ func (p *Planner) LastNode(slot Slot) string {
 // last returns the node that a slot was on last. Where it has claims, it was
 // there with their data: new ones know of no node, whoever else does.
 func (g reader) last(slot Slot, claims []string) string {
-	noted, kept := "", len(claims) == 0
+	note, kept := g.note(slot, claims)
+	if !kept && len(claims) > 0 {
+		return ""
+	}
+	return cmp.Or(g.bound[slot.Set][slot.Ordinal], note.Node)
+}
+
+// note returns what the claims of a slot remember, and whether any has data. A
+// claim that goes takes its memory with it.
+func (g reader) note(slot Slot, claims []string) (note Note, kept bool) {
 	for _, name := range claims {
 		claim := g.source.Claim(slot.Set.Namespace, name)
 		if claim == nil || claim.DeletionTimestamp != nil || claim.Spec.VolumeName == "" {
 			continue
 		}
 		kept = true
-		if note, err := ParseNote(claim.Annotations[LastNode]); err == nil && noted == "" {
-			noted = note.Node
+		if is, err := ParseNote(claim.Annotations[LastNode]); err == nil {
+			return is, true
 		}
 	}
-	if !kept {
-		return ""
+	return Note{}, kept
+}
+
+// Noted returns what the claims of a slot remember.
+func (p *Planner) Noted(slot Slot) (Note, bool) {
+	_, claims := p.Names(slot)
+	note, _ := reader{source: p.source}.note(slot, claims)
+	return note, note.Node != ""
+}
+
+// OnlyNode returns the one node that reaches a slot's volumes, empty if there is
+// none or if there are more.
+func (p *Planner) OnlyNode(slot Slot) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, claims := p.Names(slot)
+	read := reader{source: p.source, reaches: p.rules.Reaches, topology: p.nodes(), separate: true}
+	for _, name := range claims {
+		claim := p.source.Claim(slot.Set.Namespace, name)
+		if claim == nil || claim.DeletionTimestamp != nil || claim.Spec.VolumeName == "" {
+			continue
+		}
+		if node, _ := read.only(claim.Spec.VolumeName); node != "" {
+			return node
+		}
 	}
-	return cmp.Or(g.bound[slot.Set][slot.Ordinal], noted)
+	return ""
 }
 
 // Names returns what the pod and the claims of a slot are called.

@@ -13,7 +13,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 )
 
 func TestLastNode(t *testing.T) {
@@ -177,53 +176,35 @@ func TestGiven(t *testing.T) {
 
 func TestNextNote(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	before := metav1.NewTime(now.Add(-time.Hour))
-	deleted := metav1.NewTime(now.Add(-time.Minute))
-	small := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1")}
-	is := Note{Node: "n1", PodUID: "u1", Requests: small}
-	away := Note{Node: "n1", PodUID: "u1", Requests: small, HoldStart: &before}
 	begun := metav1.NewTime(now)
-	givenUp := Note{Node: "n1", PodUID: "u1", Requests: small, GivenUp: true}
-	at := func(node, uid string, change ...func(*corev1.Pod)) *corev1.Pod {
-		p := pod(dbSlot(0), node)
-		p.UID = types.UID(uid)
-		for _, c := range change {
-			c(p)
-		}
-		return p
-	}
-	going := func(p *corev1.Pod) { p.DeletionTimestamp = &deleted }
-	failed := func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }
+	small := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1")}
+	is := Note{Node: "n1", PodUID: "u1", Priority: 5, Requests: small}
+	away := Note{Node: "n1", PodUID: "u1", Priority: 5, Requests: small, HoldStart: &begun}
+	over := Note{Node: "n1", Priority: 5, Requests: small}
+	there := Aboard{Node: "n1", UID: "u1", Priority: 5, Needs: Needs{Requests: small}}
+	going := there
+	going.Leaving = true
 	for name, tc := range map[string]struct {
-		was      *Note
-		pod      *corev1.Pod
-		unwanted bool
-		want     *Note
+		was   *Note
+		berth Berth
+		want  *Note
 	}{
-		"never anywhere":                     {},
-		"waits for the first time":           {pod: at("", "u1")},
-		"bound for the first time":           {pod: at("n1", "u1"), want: &is},
-		"bound again":                        {was: &away, pod: at("n2", "u2"), want: &Note{Node: "n2", PodUID: "u2", Requests: small}},
-		"found bound where it was away":      {was: &away, pod: at("n1", "u1"), want: &is},
-		"begins to go":                       {was: &is, pod: at("n1", "u1", going), want: &Note{Node: "n1", PodUID: "u1", Requests: small, HoldStart: &begun}},
-		"goes on going":                      {was: &away, pod: at("n1", "u1", going), want: &away},
-		"goes, and was never noted":          {pod: at("n1", "u1", going), want: &Note{Node: "n1", PodUID: "u1", Requests: small, HoldStart: &begun}},
-		"goes, and its set wants it no more": {was: &away, pod: at("n1", "u1", going), unwanted: true, want: &givenUp},
-		"failed":                             {was: &is, pod: at("n1", "u1", failed), want: &Note{Node: "n1", PodUID: "u1", Requests: small, HoldStart: &begun}},
-		"another failed, elsewhere":          {was: &away, pod: at("n2", "u2", failed), want: &Note{Node: "n2", PodUID: "u2", Requests: small, HoldStart: &begun}},
-		"is gone":                            {was: &is, want: &Note{Node: "n1", PodUID: "u1", Requests: small, HoldStart: &begun}},
-		"is gone for an hour":                {was: &away, want: &away},
-		"was given up, and is wanted again":  {was: &givenUp, want: &givenUp},
-		"was given up, and is back":          {was: &givenUp, pod: at("n1", "u1"), want: &is},
-		"waits again":                        {was: &away, pod: at("", "u2"), want: &away},
-		"is gone, and so is its set":         {was: &away, unwanted: true, want: &givenUp},
+		"never anywhere":               {},
+		"its pod is there":             {berth: Berth{Aboard: there}, want: &is},
+		"it is there again":            {was: &away, berth: Berth{Aboard: there}, want: &is},
+		"it begins to go":              {was: &is, berth: Berth{Aboard: going, Hold: &Hold{Since: now}}, want: &away},
+		"it is gone":                   {was: &is, berth: Berth{Aboard: there, gone: now, Hold: &Hold{Since: now}}, want: &away},
+		"nothing is kept any more":     {was: &away, berth: Berth{Aboard: there, gone: now, forfeit: true}, want: &over},
+		"it goes, and nobody wants it": {was: &is, berth: Berth{Aboard: going}, want: &over},
+		"nobody knows it any more":     {was: &away, want: &Note{Node: "n1", Priority: 5, Requests: small}},
+		"nobody knew it, nor wants it": {was: &over, want: &over},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var was Note
 			if tc.was != nil {
 				was = *tc.was
 			}
-			got, any := NextNote(was, tc.was != nil, tc.pod, small, !tc.unwanted, now)
+			got, any := NextNote(was, tc.was != nil, tc.berth)
 			if any != (tc.want != nil) {
 				t.Fatalf("there is a note: %t (%v)", any, got)
 			}

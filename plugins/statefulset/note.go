@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,17 +22,17 @@ const LastNode = "berth.dev/last-node"
 type Note struct {
 	// Node is where the slot's pod was bound last.
 	Node string `json:"node"`
-	// PodUID is the UID of that pod.
-	PodUID types.UID `json:"podUID"`
+	// PodUID is the UID of that pod. It is empty where the slot's room was given
+	// up since, or its set did not want it: nothing is kept there.
+	PodUID types.UID `json:"podUID,omitempty"`
+	// Priority is the priority of that pod.
+	Priority int32 `json:"priority,omitempty"`
 	// Requests are what that pod asked of the node, with overhead and as last
 	// resized.
 	Requests corev1.ResourceList `json:"requests,omitempty"`
-	// HoldStart is when that pod began to leave while its set still wanted the
-	// slot. It is not set while the pod is there.
+	// HoldStart is since when room is kept for the slot. It is not set while the
+	// pod is there to stay.
 	HoldStart *metav1.Time `json:"holdStart,omitempty"`
-	// GivenUp tells that nobody waits for the slot to return: its set gave it
-	// up, even if it wants it again by now. The next pod ends that.
-	GivenUp bool `json:"givenUp,omitempty"`
 }
 
 // ParseNote reads a note. Fields that it does not know are of a later version
@@ -63,27 +62,20 @@ func (n Note) String() string {
 }
 
 // NextNote returns what a claim is to remember of a slot now, given what it
-// remembers, the slot's pod (nil if there is none) with its requests, and
-// whether the set wants the slot. It is false while there is nothing to
-// remember: the slot never had a node.
-func NextNote(was Note, known bool, pod *corev1.Pod, requests corev1.ResourceList, wanted bool, now time.Time) (Note, bool) {
-	away := true
-	if pod != nil && pod.Spec.NodeName != "" {
-		ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
-		if away = ended || pod.DeletionTimestamp != nil; !away || !known || was.PodUID != pod.UID {
-			was, known = Note{Node: pod.Spec.NodeName, PodUID: pod.UID, Requests: requests}, true
-		}
-	}
+// remembers and where the slot's last pod is or was. It is false while there is
+// nothing to remember: the slot never had a node.
+func NextNote(was Note, known bool, berth Berth) (Note, bool) {
 	switch {
-	case !known:
-		return Note{}, false
-	case !away:
-		was.HoldStart, was.GivenUp = nil, false
-	case !wanted:
-		was.HoldStart, was.GivenUp = nil, true
-	case was.HoldStart == nil && !was.GivenUp:
-		start := metav1.NewTime(now)
-		was.HoldStart = &start
+	case berth.Node == "":
+		was.PodUID, was.HoldStart = "", nil
+		return was, known
+	case berth.absent() && berth.Hold == nil:
+		return Note{Node: berth.Node, Priority: berth.Priority, Requests: berth.Needs.Requests}, true
 	}
-	return was, true
+	is := Note{Node: berth.Node, PodUID: berth.UID, Priority: berth.Priority, Requests: berth.Needs.Requests}
+	if berth.Hold != nil {
+		since := metav1.NewTime(berth.Hold.Since)
+		is.HoldStart = &since
+	}
+	return is, true
 }

@@ -4,6 +4,7 @@
 package statefulset
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"strconv"
@@ -35,6 +36,17 @@ type Slot struct {
 
 // String reads well inside a reason: "ordinal 4 of prod/db".
 func (s Slot) String() string { return fmt.Sprintf("ordinal %d of %s", s.Ordinal, s.Set) }
+
+func (s Slot) compare(o Slot) int {
+	selected := func(k SetKey) int {
+		if k.Selected {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(strings.Compare(s.Set.Namespace, o.Set.Namespace), strings.Compare(s.Set.Name, o.Set.Name),
+		selected(s.Set)-selected(o.Set), s.Ordinal-o.Ordinal)
+}
 
 // PodName is the name the StatefulSet controller gives the slot's pod. Pods of
 // a Selected set have names of their own.

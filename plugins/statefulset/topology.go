@@ -12,13 +12,16 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
+// DrainTaint is the taint of nodes that an autoscaler is about to remove.
+const DrainTaint = "ToBeDeletedByClusterAutoscaler"
+
 // PassingTaint tells taints that describe a state that passes: cordoned, not
 // ready, being initialised by its cloud, being drained by an autoscaler. A
 // domain does not leave the plan because its nodes are rebooting.
 func PassingTaint(key string) bool {
 	return strings.HasPrefix(key, "node.kubernetes.io/") ||
 		strings.HasPrefix(key, "node.cloudprovider.kubernetes.io/") ||
-		key == "ToBeDeletedByClusterAutoscaler"
+		key == DrainTaint
 }
 
 // topologyChanged tells whether two states of a node can give two plans:
