@@ -27,6 +27,18 @@ type berths struct {
 // see looks at a slot. The lists that it reads are at least as new as what made
 // somebody look.
 func (b berths) see(slot statefulset.Slot, was statefulset.Berth) statefulset.Sight {
+	return b.seeAfter(nil)(slot, was)
+}
+
+// seeAfter looks at the slot of a pod that is gone from its node: whoever is
+// late finds it in the lists no more, and must not forget that it was there.
+func (b berths) seeAfter(last *v1.Pod) func(statefulset.Slot, statefulset.Berth) statefulset.Sight {
+	return func(slot statefulset.Slot, was statefulset.Berth) statefulset.Sight {
+		return b.sight(slot, was, last)
+	}
+}
+
+func (b berths) sight(slot statefulset.Slot, was statefulset.Berth, last *v1.Pod) statefulset.Sight {
 	stays, leaves, waits := b.podsOf(slot)
 	sight := statefulset.Sight{Now: b.now()}
 	node := was.Node
@@ -37,6 +49,10 @@ func (b berths) see(slot statefulset.Slot, was statefulset.Berth) statefulset.Si
 	case leaves != nil:
 		sight.Pod = aboard(leaves)
 		node = leaves.Spec.NodeName
+	case node == "" && last != nil && last.Spec.NodeName != "":
+		its := aboard(last)
+		node = its.Node
+		sight.Note = &statefulset.Note{Node: its.Node, PodUID: its.UID, Priority: its.Priority, Requests: its.Needs.Requests}
 	case node == "":
 		note, noted := b.planner.Noted(slot)
 		if !noted {

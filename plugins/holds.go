@@ -130,7 +130,7 @@ func (s *slots) look(slots ...statefulset.Slot) {
 	if !s.holds.begun.Load() {
 		return // all are looked at when it begins
 	}
-	s.attend(slots)
+	s.attend(slots, s.holds.berths.see)
 	if s.scribe != nil {
 		for _, slot := range slots {
 			s.scribe.look(slot)
@@ -138,9 +138,17 @@ func (s *slots) look(slots ...statefulset.Slot) {
 	}
 }
 
+// lookAfter has the slot looked at whose pod is gone.
+func (s *slots) lookAfter(slot statefulset.Slot, last *v1.Pod) {
+	if s.holds.begun.Load() {
+		s.attend([]statefulset.Slot{slot}, s.holds.berths.seeAfter(last))
+	}
+	s.look(slot)
+}
+
 // attend looks at slots, and does what follows.
-func (s *slots) attend(slots []statefulset.Slot) {
-	changes := s.holds.ledger.Look(slots, s.holds.berths.see)
+func (s *slots) attend(slots []statefulset.Slot, see func(statefulset.Slot, statefulset.Berth) statefulset.Sight) {
+	changes := s.holds.ledger.Look(slots, see)
 	for _, change := range changes {
 		hold := change.Hold
 		switch {

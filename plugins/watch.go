@@ -86,7 +86,7 @@ func (s *slots) podChanged(before, after *v1.Pod) {
 		s.note(is, after.Name, true)
 	}
 	if another {
-		s.look(was)
+		s.lookAfter(was, before)
 	}
 	if isIn && (!wasIn || another || noteMoved(before, after)) {
 		s.look(is)
