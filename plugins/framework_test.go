@@ -57,6 +57,8 @@ type cluster struct {
 	events    *events.FakeRecorder
 	shared    *plugins.Shared
 	book      *policies.Book
+	stalls    string        // whose activation waits for resume
+	resume    chan struct{} // closed when it may go on
 }
 
 // nobody is nominated to any node.
@@ -67,6 +69,9 @@ func (nobody) NominatedPodsForNode(string) []fwk.PodInfo { return nil }
 // Activate takes the part of the scheduling queue.
 func (c *cluster) Activate(_ klog.Logger, pods map[string]*v1.Pod) {
 	for _, name := range slices.Sorted(maps.Keys(pods)) {
+		if name == c.stalls {
+			<-c.resume
+		}
 		c.activated <- name
 	}
 }

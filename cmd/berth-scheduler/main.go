@@ -27,6 +27,7 @@ func main() {
 		return registry.Merge(plugins.Registry(shared))
 	})
 	command.Use = "berth-scheduler"
+	command.RunE = afterCheck(command.RunE)
 	ctx, cancel := context.WithCancel(context.Background())
 	go shared.Run(ctx)
 	code := cli.Run(command)

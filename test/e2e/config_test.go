@@ -42,7 +42,7 @@ func TestUnknownField(t *testing.T) {
 	t.Parallel()
 	const (
 		scheduler = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n"
-		profile   = "profiles:\n- schedulerName: berth-scheduler\n  plugins:\n    multiPoint: {enabled: [{name: OrdinalPlacement}, {name: VolumeAffinity}]}\n"
+		profile   = "profiles:\n- schedulerName: berth-scheduler\n  plugins:\n    multiPoint: {enabled: [{name: OrdinalPlacement}, {name: SlotHold}, {name: VolumeAffinity}]}\n"
 		autoscale = "apiVersion: config.berth.dev/v1alpha1\nkind: AutoscalerConfiguration\n"
 	)
 	args := func(plugin, args string) string {
@@ -61,6 +61,11 @@ func TestUnknownField(t *testing.T) {
 			program: fixture.Scheduler,
 			config:  args("OrdinalPlacement", `{defaultPolicy: {spread: {topologyKey: "not a label"}}}`),
 			want:    []string{"defaultPolicy.spread.topologyKey", "not a label"},
+		},
+		"profile that keeps no room": {
+			program: fixture.Scheduler,
+			config:  scheduler + strings.Replace(profile, "{name: SlotHold}, ", "", 1),
+			want:    []string{"berth-scheduler", "SlotHold", "multiPoint"},
 		},
 		"arg of VolumeAffinity": {
 			program: fixture.Scheduler,
