@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/berth-dev/berth/plugins/policies"
+	"github.com/berth-dev/berth/plugins/quorumguard"
 	"github.com/berth-dev/berth/plugins/statefulset"
 	"github.com/berth-dev/berth/plugins/volumeaffinity"
 	"github.com/berth-dev/berth/plugins/volumeaffinity/capacity"
@@ -43,7 +44,7 @@ func newLagging(t *testing.T) *lagging {
 			l.woken = append(l.woken, slices.Sorted(maps.Keys(pods))...)
 		},
 	}
-	l.holds = newHolds(source, l.planner, l.SlotOf)
+	l.holds, l.sparing = newHolds(source, l.planner, l.SlotOf), newSparing()
 	return l
 }
 
@@ -151,7 +152,8 @@ func TestSimulationRemembersNobody(t *testing.T) {
 	l.HomeFailed(pod, "n1")
 	l.Waits(pod, volumeaffinity.Judged{Classes: []string{"fast"}})
 	l.Refused(pod, "n1")
-	if l.storage.vain.is("p", statefulset.Slot{}, "n1") || len(l.storage.waiters.wanting("fast")) > 0 || l.WasRefused(pod, "n1") {
+	l.Spare(pod, []quorumguard.Subject{{}})
+	if l.storage.vain.is("p", statefulset.Slot{}, "n1") || len(l.storage.waiters.wanting("fast")) > 0 || l.WasRefused(pod, "n1") || len(l.sparing.pods) > 0 {
 		t.Error("a simulation remembers a pod that it placed")
 	}
 }
@@ -162,8 +164,9 @@ func TestWhoIsGoneIsForgotten(t *testing.T) {
 	l.Waits(waiter("p"), volumeaffinity.Judged{Classes: []string{"fast"}})
 	l.HomeFailed(waiter("p"), "n1")
 	l.Refused(waiter("p"), "n1")
+	l.Spare(waiter("p"), []quorumguard.Subject{{}})
 	l.tick()
-	if l.storage.vain.is("p", statefulset.Slot{}, "n1") || len(l.storage.waiters.wanting("fast")) > 0 || l.WasRefused(waiter("p"), "n1") {
+	if l.storage.vain.is("p", statefulset.Slot{}, "n1") || len(l.storage.waiters.wanting("fast")) > 0 || l.WasRefused(waiter("p"), "n1") || len(l.sparing.pods) > 0 {
 		t.Error("a pod that is gone is remembered")
 	}
 }

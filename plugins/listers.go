@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/informers"
 	appslisters "k8s.io/client-go/listers/apps/v1"
 	corelisters "k8s.io/client-go/listers/core/v1"
+	policylisters "k8s.io/client-go/listers/policy/v1"
 	storagelisters "k8s.io/client-go/listers/storage/v1"
 	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
@@ -34,6 +35,7 @@ type listers struct {
 	nodes   corelisters.NodeLister
 	classes storagelisters.StorageClassLister
 	rooms   storagelisters.CSIStorageCapacityLister
+	budgets policylisters.PodDisruptionBudgetLister
 }
 
 func newListers(factory informers.SharedInformerFactory) listers {
@@ -45,6 +47,7 @@ func newListers(factory informers.SharedInformerFactory) listers {
 		nodes:   factory.Core().V1().Nodes().Lister(),
 		classes: factory.Storage().V1().StorageClasses().Lister(),
 		rooms:   factory.Storage().V1().CSIStorageCapacities().Lister(),
+		budgets: factory.Policy().V1().PodDisruptionBudgets().Lister(),
 	}
 }
 

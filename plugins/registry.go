@@ -16,6 +16,7 @@ import (
 	"github.com/berth-dev/berth/plugins/ordinalgate"
 	"github.com/berth-dev/berth/plugins/ordinalplacement"
 	"github.com/berth-dev/berth/plugins/pinnedtopologyspread"
+	"github.com/berth-dev/berth/plugins/quorumguard"
 	"github.com/berth-dev/berth/plugins/slothold"
 	"github.com/berth-dev/berth/plugins/volumeaffinity"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
@@ -55,6 +56,9 @@ func Registry(shared *Shared) runtime.Registry {
 		}),
 		pinnedtopologyspread.Name: with(func(ctx context.Context, args apiruntime.Object, handle fwk.Handle, slots *slots) (fwk.Plugin, error) {
 			return pinnedtopologyspread.New(ctx, args, handle, slots)
+		}),
+		quorumguard.Name: with(func(ctx context.Context, args apiruntime.Object, handle fwk.Handle, slots *slots) (fwk.Plugin, error) {
+			return quorumguard.New(ctx, args, handle, slots.quorums())
 		}),
 		slothold.Name: with(func(ctx context.Context, args apiruntime.Object, handle fwk.Handle, slots *slots) (fwk.Plugin, error) {
 			return slothold.New(ctx, args, handle, slots.kept())

@@ -129,6 +129,7 @@ func (s *Shared) Run(ctx context.Context) {
 	first.slots.redraft()
 	first.slots.beginHolds()
 	first.slots.activate(first.slots.planner.PolicyChanged(all)) // who came before that
+	first.slots.GivenUp()
 	ticker := time.NewTicker(expiryPeriod)
 	defer ticker.Stop()
 	for {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/berth-dev/berth/plugins/api/v1alpha1"
 	"github.com/berth-dev/berth/plugins/policies"
+	"github.com/berth-dev/berth/plugins/quorumguard"
 	"github.com/berth-dev/berth/plugins/statefulset"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -27,6 +28,8 @@ type slots struct {
 	source  *source
 	storage storage
 	holds   *holds
+	sparing *sparing
+	flights *quorumguard.Flights
 	herald  *herald
 	scribe  *scribe // nil in a simulation
 	// simulated tells that nobody starts and waits here.
@@ -42,6 +45,8 @@ func newSlots(ctx context.Context, factory informers.SharedInformerFactory, book
 		planner: statefulset.NewPlanner(source, Rules(ctx)),
 		source:  source,
 		storage: newStorage(),
+		sparing: newSparing(),
+		flights: quorumguard.NewFlights(),
 		herald:  newHerald(handle, source),
 		wake:    handle.Activate,
 		logger:  logger,

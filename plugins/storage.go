@@ -87,6 +87,7 @@ func (s *slots) tick() {
 	}
 	s.storage.waiters.sweep(there)
 	s.holds.refused.sweep(there)
+	s.sparing.sweep(there)
 }
 
 // dropped keeps those who wait for room from being woken more than once a

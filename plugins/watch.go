@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/berth-dev/berth/plugins/policies"
+	"github.com/berth-dev/berth/plugins/quorumguard"
 	"github.com/berth-dev/berth/plugins/statefulset"
 	appsv1 "k8s.io/api/apps/v1"
 	v1 "k8s.io/api/core/v1"
@@ -25,7 +26,7 @@ func (s *slots) watch(factory informers.SharedInformerFactory) error {
 	// Read, not watched: they do not change what was decided by them.
 	factory.Storage().V1().StorageClasses().Informer()
 	factory.Storage().V1().CSIDrivers().Informer()
-	core, storage := factory.Core().V1(), factory.Storage().V1()
+	core, storage, budgets := factory.Core().V1(), factory.Storage().V1(), factory.Policy().V1().PodDisruptionBudgets()
 	for informer, handler := range map[cache.SharedIndexInformer]cache.ResourceEventHandler{
 		core.Nodes().Informer():                       on(s.nodeChanged),
 		core.Pods().Informer():                        on(s.podChanged),
@@ -34,6 +35,7 @@ func (s *slots) watch(factory informers.SharedInformerFactory) error {
 		factory.Apps().V1().StatefulSets().Informer(): on(s.setChanged),
 		storage.VolumeAttachments().Informer():        on(s.storage.attachments.changed),
 		storage.CSIStorageCapacities().Informer():     on(s.capacityChanged),
+		budgets.Informer():                            on(s.budgetChanged),
 	} {
 		registration, err := informer.AddEventHandler(handler)
 		if err != nil {
@@ -72,6 +74,7 @@ func (s *slots) podChanged(before, after *v1.Pod) {
 		s.herald.open(either(before, after))
 	}
 	another := wasIn && (!isIn || was != is) // gone, orphaned, or its labels say so
+	s.lands(before, after)
 	if another {
 		s.note(was, before.Name, false)
 		s.activate(s.planner.PodGone(was, before.UID))
@@ -105,6 +108,12 @@ func (s *slots) podChanged(before, after *v1.Pod) {
 	case after.Spec.NodeName != "" && statefulset.PodReady(before) != statefulset.PodReady(after), arrived && is.Set.Selected:
 		s.activate(s.planner.SlotChanged(is))
 	}
+	if another {
+		s.activate(s.sparing.of(was.Set)) // it is nobody's slot any more
+	}
+	if isIn && ready(after) && (another || !ready(before)) {
+		s.activate(s.sparing.of(is.Set))
+	}
 }
 
 // settled forgets a pod that has its node or is gone.
@@ -112,6 +121,7 @@ func (s *slots) settled(uid types.UID) {
 	s.storage.waiters.remove(uid)
 	s.storage.vain.forget(uid)
 	s.holds.refused.forget(uid)
+	s.sparing.remove(uid)
 }
 
 // noteMoved tells whether a claim is to remember something else of its pod now.
@@ -162,6 +172,7 @@ func (s *slots) claimChanged(before, after *v1.PersistentVolumeClaim) {
 	}
 	if wasIn && (!isIn || was != is) {
 		s.activate(s.planner.SlotChanged(was))
+		s.activate(s.sparing.of(was.Set))
 	}
 	s.claimed(either(before, after))
 }
@@ -237,6 +248,7 @@ func (s *slots) setChanged(before, after *appsv1.StatefulSet) {
 		s.activate(s.planner.PolicyChanged(func(key statefulset.SetKey) bool { return key.Selected && key.Namespace == set.Namespace }))
 	}
 	s.activate(s.planner.SetChanged(key))
+	s.activate(s.sparing.of(key))
 	s.herald.changed()
 	s.lookAbsent(func(its statefulset.SetKey) bool { return its == key })
 	for _, ordinal := range statefulset.Given(before, after) {
@@ -253,6 +265,7 @@ func (s *slots) policyChanged(change policies.Change) {
 	}
 	s.activate(s.planner.PolicyChanged(change.Concerns))
 	s.lookAbsent(change.Concerns)
+	s.activate(s.sparing.which(func(subject quorumguard.Subject) bool { return change.Concerns(subject.Set) }))
 	s.herald.changed()
 }
 

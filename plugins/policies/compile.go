@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 
@@ -31,6 +32,7 @@ func Compile(name string, placement *v1alpha1.Placement, path *field.Path) (*sta
 		Spread:        compileSpread(p.Spread),
 		SeparateNodes: separation(p.SeparateNodes),
 		Home:          compileHome(p.Home),
+		Quorum:        compileQuorum(p.Quorum),
 	}
 	if p.Start != nil {
 		policy.Start = statefulset.Start{
@@ -101,6 +103,17 @@ func compileHome(h *v1alpha1.Home) statefulset.HomePolicy {
 		home.ReleaseLostAfter = h.ReleaseLostVolumes.After.Duration
 	}
 	return home
+}
+
+func compileQuorum(q *intstr.IntOrString) statefulset.Quorum {
+	switch {
+	case q == nil:
+		return statefulset.Quorum{}
+	case q.Type == intstr.Int:
+		return statefulset.Quorum{Slots: q.IntValue()}
+	default:
+		return statefulset.Quorum{Majority: q.StrVal == v1alpha1.QuorumMajority}
+	}
 }
 
 func compileRule(r *v1alpha1.Rule, path *field.Path) (statefulset.Rule, *field.Error) {

@@ -78,6 +78,18 @@ func TestCompile(t *testing.T) {
 			placement: `{home: {returnToNode: None, holdFor: 1m}}`,
 			want:      &statefulset.Policy{Name: "db", Home: statefulset.HomePolicy{Return: statefulset.ReturnNowhere, HoldFor: time.Minute}},
 		},
+		"no quorum": {
+			placement: `{quorum: None}`,
+			want:      &statefulset.Policy{Name: "db"},
+		},
+		"a majority": {
+			placement: `{quorum: Majority}`,
+			want:      &statefulset.Policy{Name: "db", Quorum: statefulset.Quorum{Majority: true}},
+		},
+		"a number of slots": {
+			placement: `{quorum: 2}`,
+			want:      &statefulset.Policy{Name: "db", Quorum: statefulset.Quorum{Slots: 2}},
+		},
 		"rules keep their order": {
 			placement: `{rules: [{ordinals: "1-2,0", nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Exists}]}]}, {ordinals: "3-", nodeSelectorTerms: [{matchFields: [{key: metadata.name, operator: In, values: [n-1]}]}]}]}`,
 			want: &statefulset.Policy{Name: "db", Rules: []statefulset.Rule{

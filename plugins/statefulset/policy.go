@@ -31,6 +31,8 @@ type Policy struct {
 	Start Start
 	// Home is what is kept for a slot that is away.
 	Home HomePolicy
+	// Quorum is how many slots preemption leaves alone.
+	Quorum Quorum
 }
 
 // HomePolicy is what is kept for a slot that is away. The zero value lets

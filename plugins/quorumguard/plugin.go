@@ -1,0 +1,230 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package quorumguard is upstream's DefaultPreemption for clusters whose sets
+// have a quorum to lose.
+//
+// It promises that no preemption of this process leaves a set with fewer
+// available slots than its quorum, nor breaks a PodDisruptionBudget that covers
+// slots, counting all victims of a node together and those of preemptions that
+// are under way; to be upstream's plugin, with its very choice, wherever that
+// breaks no promise; and to say which sets were spared when that left no
+// victims at all. Pods of system-critical priority take what they need.
+//
+// What upstream does not export is how victims are picked, one by one, until
+// the pod fits. Nothing of it is repeated here: where the choice breaks a
+// promise, upstream is asked again with some pods not eligible.
+package quorumguard
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/berth-dev/berth/plugins/statefulset"
+	v1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
+	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
+	"k8s.io/klog/v2"
+	fwk "k8s.io/kube-scheduler/framework"
+	"k8s.io/kubernetes/pkg/apis/scheduling"
+	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/defaultpreemption"
+	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/feature"
+	"k8s.io/kubernetes/pkg/scheduler/framework/preemption"
+)
+
+const (
+	// Name of the plugin in the registry and in configurations.
+	Name = "QuorumGuard"
+
+	stateKey fwk.StateKey = Name
+
+	// mostTries bounds how often upstream chooses on one node. A node rarely has
+	// more than two slots of a set, and one try spares one more of them.
+	mostTries = 10
+
+	// ErrReasonQuorum takes the set, how many slots would be left, how many it
+	// wants, its quorum and what that needs.
+	ErrReasonQuorum = "node(s) where preemption would leave %s with %d of %d slots, and quorum %s needs %d"
+	// ErrReasonBudget takes the budget, how many pods would go and how many may.
+	ErrReasonBudget = "node(s) where preemption would break PodDisruptionBudget %s: %d pod(s) would go, and %d may"
+	// ErrReasonUnknown takes the set and why its policy is not known.
+	ErrReasonUnknown = "node(s) where preemption would take slots of %s, whose quorum is not known: %v"
+)
+
+// Sets knows what runs. The plugin declares what it needs of it. What it
+// returns is not changed.
+type Sets interface {
+	// SlotOf returns the slot that a pod fills.
+	SlotOf(*v1.Pod) (statefulset.Slot, bool)
+	// Quorum returns that of a set whose pods ask for this scheduler. An error
+	// says why it is not known yet.
+	Quorum(key statefulset.SetKey, schedulerName string) (statefulset.Quorum, error)
+	// Members returns the slots that a set wants, each with its pods.
+	Members(statefulset.SetKey) map[int][]*v1.Pod
+	// Pods returns those of a namespace.
+	Pods(namespace string) []*v1.Pod
+	// Pod returns a pod as it is now, nil if there is none.
+	Pod(namespace, name string) *v1.Pod
+	// Budget returns a PodDisruptionBudget as it is now, nil if there is none.
+	Budget(namespace, name string) *policyv1.PodDisruptionBudget
+}
+
+// Waiters wakes pods that could not preempt for the sake of others.
+type Waiters interface {
+	// Spare tells whom a pod spares now, nobody if empty. It is woken when there
+	// may be room for it.
+	Spare(pod *v1.Pod, subjects []Subject)
+	// GivenUp tells that victims stay that were going to be deleted.
+	GivenUp()
+}
+
+// Shared is what the plugin knows together with its siblings in other
+// profiles: they preempt in the same cluster.
+type Shared struct {
+	Sets    Sets
+	Waiters Waiters
+	Flights *Flights
+}
+
+// upstream is embedded, so that whatever is not overridden here is upstream's:
+// PreEnqueue and the events of asynchronous preemption, who may preempt, the
+// order of candidates.
+type upstream = defaultpreemption.DefaultPreemption
+
+// QuorumGuard makes room for pods, and leaves sets their quorum.
+type QuorumGuard struct {
+	*upstream
+	shared Shared
+}
+
+var (
+	_ fwk.PostFilterPlugin  = &QuorumGuard{}
+	_ fwk.PreEnqueuePlugin  = &QuorumGuard{}
+	_ fwk.EnqueueExtensions = &QuorumGuard{}
+	_ preemption.Interface  = &QuorumGuard{}
+)
+
+// New returns the plugin for one profile.
+func New(ctx context.Context, obj runtime.Object, handle fwk.Handle, shared Shared) (fwk.Plugin, error) {
+	a, err := decode(obj)
+	if err != nil {
+		return nil, err
+	}
+	pl := &QuorumGuard{shared: shared}
+	if pl.upstream, err = defaultpreemption.New(ctx, a, handle, feature.NewSchedulerFeaturesFromGates(utilfeature.DefaultFeatureGate)); err != nil {
+		return nil, fmt.Errorf("building %s: %w", defaultpreemption.Name, err)
+	}
+	pl.Evaluator = preemption.NewEvaluator(Name, handle, pl, pl.Executor)
+	pl.follow(pl.Executor)
+	return pl, nil
+}
+
+// Name of the plugin.
+func (pl *QuorumGuard) Name() string { return Name }
+
+// PostFilter preempts as upstream does, and remembers the victims until they
+// are seen to terminate.
+func (pl *QuorumGuard) PostFilter(ctx context.Context, state fwk.CycleState, pod *v1.Pod, refusals fwk.NodeToStatusReader) (*fwk.PostFilterResult, *fwk.Status) {
+	a := newAttempt(pl.shared, pod)
+	state.Write(stateKey, a)
+	pl.shared.Flights.begins(pod.UID)
+	result, status := pl.upstream.PostFilter(ctx, state, pod, refusals)
+	if !status.IsSuccess() {
+		pl.shared.Waiters.Spare(pod, a.subjects())
+		return result, status
+	}
+	pl.shared.Waiters.Spare(pod, nil)
+	for _, victim := range a.victims[result.NominatedNodeName] {
+		pl.takesOff(victim, func() { pl.shared.Flights.chosen(pod.UID, victim.UID) })
+	}
+	return result, status
+}
+
+// SelectVictimsOnNode is asked by upstream about many nodes at once.
+func (pl *QuorumGuard) SelectVictimsOnNode(ctx context.Context, state fwk.CycleState, pod *v1.Pod, nodeInfo fwk.NodeInfo,
+	pdbs []*policyv1.PodDisruptionBudget) ([]*v1.Pod, int, *fwk.Status) {
+	a, err := read(state)
+	if err != nil {
+		return nil, 0, fwk.AsStatus(err)
+	}
+	var found choice
+	if a.exempt || !pl.hasSlots(nodeInfo) {
+		found.victims, found.violations, found.status = pl.upstream.SelectVictimsOnNode(ctx, state, pod, nodeInfo, pdbs)
+	} else {
+		s := search{
+			choose: func(spared sets.Set[types.UID]) choice { return pl.choose(ctx, state, pod, nodeInfo, pdbs, spared) },
+			judge:  func(victims []*v1.Pod) *breach { return a.judge(victims, pdbs) },
+			tries:  mostTries,
+		}
+		found = s.run(nil)
+	}
+	if found.status.IsSuccess() {
+		a.chose(nodeInfo.Node().Name, found.victims)
+	}
+	return found.victims, found.violations, found.status
+}
+
+// choose is upstream's choice among the pods that are not spared. Upstream
+// takes pods off the node that it is given while it chooses.
+func (pl *QuorumGuard) choose(ctx context.Context, state fwk.CycleState, pod *v1.Pod, nodeInfo fwk.NodeInfo,
+	pdbs []*policyv1.PodDisruptionBudget, spared sets.Set[types.UID]) (found choice) {
+	inner := *pl.upstream
+	inner.IsEligiblePod = func(_ fwk.NodeInfo, victim fwk.PodInfo, _ *v1.Pod) bool { return !spared.Has(victim.GetPod().UID) }
+	found.victims, found.violations, found.status = inner.SelectVictimsOnNode(ctx, state.Clone(), pod, nodeInfo.Snapshot(), pdbs)
+	return found
+}
+
+func (pl *QuorumGuard) hasSlots(nodeInfo fwk.NodeInfo) bool {
+	return slices.ContainsFunc(nodeInfo.GetPods(), func(info fwk.PodInfo) bool {
+		_, fills := pl.shared.Sets.SlotOf(info.GetPod())
+		return fills
+	})
+}
+
+// critical tells a preemptor that the cluster itself needs.
+func critical(pod *v1.Pod) bool {
+	return corev1helpers.PodPriority(pod) >= scheduling.SystemCriticalPriority
+}
+
+// follow notes what becomes of the victims, pod by pod. With asynchronous
+// preemption that is after the cycle that chose them.
+func (pl *QuorumGuard) follow(executor *preemption.Executor) {
+	preempt := executor.PreemptPod
+	executor.PreemptPod = func(ctx context.Context, c preemption.Candidate, preemptor preemption.ExecutorPreemptor, victim *v1.Pod, plugin string) error {
+		if err := preempt(ctx, c, preemptor, victim, plugin); err != nil {
+			klog.FromContext(ctx).V(2).Info("A preemption failed; the victims that are left stay", "preemptor", klog.KObj(preemptor), "victim", klog.KObj(victim), "err", err)
+			pl.shared.Flights.fails(preemptor.UID())
+			pl.shared.Waiters.GivenUp()
+			return err
+		}
+		pl.takesOff(victim, func() { pl.shared.Flights.deleted(preemptor.UID(), victim.UID) })
+		return nil
+	}
+}
+
+// takesOff notes a victim, unless it was preempted before it was bound, which
+// deletes no pod, or is seen to terminate by now. It looks after it has noted
+// it, for that may be seen in between.
+func (pl *QuorumGuard) takesOff(victim *v1.Pod, note func()) {
+	note()
+	if now := pl.shared.Sets.Pod(victim.Namespace, victim.Name); now == nil || now.UID != victim.UID || now.Spec.NodeName == "" || now.DeletionTimestamp != nil {
+		pl.shared.Flights.Landed(victim.UID)
+	}
+}
+
+func read(state fwk.CycleState) (*attempt, error) {
+	data, err := state.Read(stateKey)
+	if err != nil {
+		return nil, err
+	}
+	a, ok := data.(*attempt)
+	if !ok {
+		return nil, fmt.Errorf("state of %s is a %T", Name, data)
+	}
+	return a, nil
+}
