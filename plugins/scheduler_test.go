@@ -39,6 +39,14 @@ func run(t *testing.T, client *fake.Clientset, book *policies.Book) (bindings ch
 // nobody places them yet, as while another process leads.
 func runAfter(t *testing.T, client *fake.Clientset, book *policies.Book, standby func()) (bindings chan [2]string, waits chan string) {
 	t.Helper()
+	return runProfile(t, client, book, `{"schedulerName": "berth-scheduler",
+		"plugins": {"multiPoint": {"enabled": [{"name": "OrdinalGate"}, {"name": "OrdinalPlacement"}, {"name": "SlotHold"}, {"name": "VolumeAffinity"}]}},
+		"pluginConfig": [{"name": "OrdinalPlacement", "args": {"defaultPolicy": {"spread": {"domains": ["a", "b", "c"]}}}}]}`, standby)
+}
+
+// runProfile is runAfter with another profile.
+func runProfile(t *testing.T, client *fake.Clientset, book *policies.Book, profileText string, standby func()) (bindings chan [2]string, waits chan string) {
+	t.Helper()
 	bindings, waits = make(chan [2]string, 100), make(chan string, 100)
 	client.PrependReactor("create", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		if action.GetSubresource() != "binding" {
@@ -57,9 +65,7 @@ func runAfter(t *testing.T, client *fake.Clientset, book *policies.Book, standby
 		bindings <- [2]string{binding.Name, binding.Target.Name}
 		return true, binding, nil
 	})
-	text := `{"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration", "profiles": [{"schedulerName": "berth-scheduler",
-		"plugins": {"multiPoint": {"enabled": [{"name": "OrdinalGate"}, {"name": "OrdinalPlacement"}, {"name": "SlotHold"}, {"name": "VolumeAffinity"}]}},
-		"pluginConfig": [{"name": "OrdinalPlacement", "args": {"defaultPolicy": {"spread": {"domains": ["a", "b", "c"]}}}}]}]}`
+	text := `{"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration", "profiles": [` + profileText + `]}`
 	decoded, _, err := configscheme.Codecs.UniversalDecoder().Decode([]byte(text), nil, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +75,7 @@ func runAfter(t *testing.T, client *fake.Clientset, book *policies.Book, standby
 	ctx, cancel := context.WithCancel(ctx)
 	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: client.EventsV1()})
 	stop, err := broadcaster.StartEventWatcher(func(obj runtime.Object) {
-		if event := obj.(*eventsv1.Event); event.Reason != "Scheduled" {
+		if event := obj.(*eventsv1.Event); event.Reason != "Scheduled" && event.Reason != "Preempted" {
 			waits <- event.Regarding.Name + ": " + event.Note
 		}
 	})

@@ -1,0 +1,61 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package quorumguard
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+func TestFlights(t *testing.T) {
+	tests := map[string]struct {
+		events string // of preemptor p and victims a, b
+		want   string
+	}{
+		"chosen":                                 {"begins chosen-a chosen-b", "a b"},
+		"chosen and deleted":                     {"begins chosen-a deleted-a", "a"},
+		"seen to terminate":                      {"begins chosen-a deleted-a landed-a", ""},
+		"deleted before the cycle ends":          {"begins deleted-a chosen-a", "a"},
+		"a failure keeps who is deleted":         {"begins chosen-a chosen-b deleted-a fails", "a"},
+		"and who is deleted after it":            {"begins chosen-a chosen-b fails deleted-b", "b"},
+		"a failure before the cycle ends":        {"begins fails chosen-a", ""},
+		"which does not outlive the next":        {"begins fails chosen-a begins chosen-a", "a"},
+		"a failure leaves other preemptors'":     {"other-b begins chosen-a fails", "b"},
+		"a victim of both stays the first one's": {"other-b begins chosen-b fails", "b"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := NewFlights()
+			for event := range strings.FieldsSeq(tt.events) {
+				what, victim, _ := strings.Cut(event, "-")
+				switch what {
+				case "begins":
+					f.begins("p")
+				case "chosen":
+					f.chosen("p", types.UID(victim))
+				case "other":
+					f.chosen("q", types.UID(victim))
+				case "deleted":
+					f.deleted("p", types.UID(victim))
+				case "landed":
+					f.Landed(types.UID(victim))
+				case "fails":
+					f.fails("p")
+				}
+			}
+			var got []string
+			for _, uid := range []types.UID{"a", "b"} {
+				if f.Has(uid) {
+					got = append(got, string(uid))
+				}
+			}
+			if diff := cmp.Diff(tt.want, strings.Join(got, " ")); diff != "" {
+				t.Errorf("in flight (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
