@@ -14,6 +14,7 @@ import (
 
 	"github.com/berth-dev/berth/plugins"
 	"github.com/berth-dev/berth/plugins/api/v1alpha1"
+	"github.com/berth-dev/berth/plugins/policies"
 	"github.com/berth-dev/berth/plugins/quorumguard"
 	"github.com/google/go-cmp/cmp"
 	v1 "k8s.io/api/core/v1"
@@ -48,6 +49,8 @@ import (
 type arena struct {
 	framework framework.Framework
 	client    *fake.Clientset
+	book      *policies.Book
+	activated chan string
 }
 
 func newArena(t *testing.T, preemption string, objects ...runtime.Object) *arena {
@@ -73,7 +76,7 @@ func newArena(t *testing.T, preemption string, objects ...runtime.Object) *arena
 	pods = slices.DeleteFunc(pods, func(pod *v1.Pod) bool { // those elsewhere count for their sets only
 		return !slices.ContainsFunc(nodes, func(node *v1.Node) bool { return node.Name == pod.Spec.NodeName })
 	})
-	a := &arena{client: fake.NewClientset(known...)}
+	a := &arena{client: fake.NewClientset(known...), book: book, activated: make(chan string, 100)}
 	factory, shared := informers.NewSharedInformerFactory(a.client, 0), plugins.NewShared(book)
 	registry := intree.NewInTreeRegistry()
 	if err := registry.Merge(plugins.Registry(shared)); err != nil {
@@ -90,7 +93,7 @@ func newArena(t *testing.T, preemption string, objects ...runtime.Object) *arena
 	}}
 	a.framework, err = schedulerruntime.NewFramework(ctx, registry, profile,
 		schedulerruntime.WithClientSet(a.client), schedulerruntime.WithInformerFactory(factory),
-		schedulerruntime.WithPodNominator(nobody{}), schedulerruntime.WithPodActivator(&cluster{activated: make(chan string, 100)}),
+		schedulerruntime.WithPodNominator(nobody{}), schedulerruntime.WithPodActivator(&cluster{activated: a.activated}),
 		schedulerruntime.WithEventRecorder(&events.FakeRecorder{}), schedulerruntime.WithWaitingPods(schedulerruntime.NewWaitingPodsMap()),
 		schedulerruntime.WithPodsInPreBind(schedulerruntime.NewPodsInPreBindMap()),
 		schedulerruntime.WithSnapshotSharedLister(cache.NewSnapshot(pods, nodes)))

@@ -120,14 +120,6 @@ func TestPreemptorsAreWoken(t *testing.T) {
 			objects: objects(three, policy(t, `{quorum: Majority}`), notReady(dbOn(2, "n2"))), says: below,
 			cure: func(t *testing.T, s *storm) { update(t, s.client, dbOn(2, "n2")) },
 		},
-		"the policy asks for less": {
-			objects: objects(three, policy(t, `{quorum: Majority}`)), says: below,
-			cure: func(t *testing.T, s *storm) {
-				less := policy(t, `{quorum: 1}`)
-				less.UID, less.Generation = policy(t, `{quorum: Majority}`).UID, 2
-				s.book.Set(less)
-			},
-		},
 		"the set is scaled down": {
 			objects: objects(three, policy(t, `{quorum: Majority}`)), says: below,
 			cure: func(t *testing.T, s *storm) {
@@ -162,6 +154,25 @@ func TestPreemptorsAreWoken(t *testing.T) {
 			tt.cure(t, s)
 			s.binds(t, "urgent")
 		})
+	}
+}
+
+// A policy has no event that the queue would see.
+func TestAPolicyThatAsksForLessWakes(t *testing.T) {
+	synchronous(t)
+	pod := urgent("urgent", "1", 1000)
+	a := newArena(t, "QuorumGuard", append(objects(cores("n1", "1"), set("db", 3), policy(t, `{quorum: Majority}`), dbOn(0, "n1"), dbOn(1, "n2")), pod)...)
+	if node, _, says := a.preempt(t, pod); node != "" || len(a.activated) > 0 {
+		t.Fatalf("nominated to %q (%s), %d pods woken, before anything changed", node, says, len(a.activated))
+	}
+	less := policy(t, `{quorum: 1}`)
+	less.UID, less.Generation = policy(t, `{quorum: Majority}`).UID, 2
+	a.book.Set(less)
+	if woken := next(t, "pod woken", a.activated); woken != "prod/urgent" {
+		t.Errorf("woken: %s", woken)
+	}
+	if node, victims, says := a.preempt(t, pod); node != "n1" {
+		t.Errorf("nominated to %q by %v (%s), want n1", node, victims, says)
 	}
 }
 
