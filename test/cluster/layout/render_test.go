@@ -130,11 +130,17 @@ func TestSchedulerConfig(t *testing.T) {
 				"clientConnection": map[string]any{"kubeconfig": "/c/clusters/x/berth/berth-scheduler.kubeconfig"},
 			},
 		},
-		"the embedded one has the profile": {
+		"the embedded one has the profile, with what berth-scheduler demands of it": {
 			want: map[string]any{
-				"apiVersion":       "kubescheduler.config.k8s.io/v1",
-				"kind":             "KubeSchedulerConfiguration",
-				"profiles":         []any{map[string]any{"schedulerName": "berth-scheduler"}},
+				"apiVersion": "kubescheduler.config.k8s.io/v1",
+				"kind":       "KubeSchedulerConfiguration",
+				"profiles": []any{map[string]any{
+					"schedulerName": "berth-scheduler",
+					"plugins": map[string]any{"multiPoint": map[string]any{
+						"enabled":  []any{map[string]any{"name": "QuorumGuard"}, map[string]any{"name": "SlotHold"}},
+						"disabled": []any{map[string]any{"name": "DefaultPreemption"}},
+					}},
+				}},
 				"leaderElection":   map[string]any{"leaderElect": false},
 				"clientConnection": map[string]any{"kubeconfig": "/c/clusters/x/berth/berth-scheduler.kubeconfig"},
 			},
