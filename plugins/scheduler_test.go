@@ -82,6 +82,7 @@ func runProfile(t *testing.T, client *fake.Clientset, book *policies.Book, profi
 	if err != nil {
 		t.Fatal(err)
 	}
+	watched := watches(client)
 	factory, shared := scheduler.NewInformerFactory(client, 0), plugins.NewShared(book)
 	sched, err := scheduler.New(ctx, client, factory, nil, profile.NewRecorderFactory(broadcaster),
 		scheduler.WithProfiles(decoded.(*config.KubeSchedulerConfiguration).Profiles...),
@@ -91,7 +92,9 @@ func runProfile(t *testing.T, client *fake.Clientset, book *policies.Book, profi
 		t.Fatal(err)
 	}
 	factory.Start(ctx.Done())
-	factory.WaitForCacheSync(ctx.Done())
+	for range factory.WaitForCacheSync(ctx.Done()) {
+		<-watched
+	}
 	if err := sched.WaitForHandlersSync(ctx); err != nil {
 		t.Fatal(err)
 	}
