@@ -80,6 +80,13 @@ func TestConfigBuildsItsProfile(t *testing.T) {
 	if diff := cmp.Diff([]string{"VolumeAffinity", "OrdinalPlacement"}, first); diff != "" {
 		t.Errorf("first in Filter (-want +got):\n%s", diff)
 	}
+	var after []string
+	for _, p := range enabled.PostFilter.Enabled {
+		after = append(after, p.Name)
+	}
+	if after[0] != "OrdinalPlacement" || !slices.Contains(after, "QuorumGuard") || slices.Contains(after, "DefaultPreemption") {
+		t.Errorf("PostFilter is %v, want OrdinalPlacement first, and QuorumGuard in place of DefaultPreemption", after)
+	}
 	if reserve := enabled.Reserve.Enabled; !slices.ContainsFunc(reserve, func(p config.Plugin) bool { return p.Name == "OrdinalPlacement" }) {
 		t.Errorf("OrdinalPlacement is not in Reserve: %v", reserve)
 	}
