@@ -307,6 +307,55 @@ func TestPreemptionLeavesQuorums(t *testing.T) {
 	}
 }
 
+// A slot whose priority has risen does not take the place of another slot of its
+// set: the room would be kept for that one, and taken from it again.
+func TestPreemptionSparesSiblings(t *testing.T) {
+	db := func(ordinal int, node, cpu string) *v1.Pod { return uses(slotPod("db", ordinal), node, cpu) }
+	const spares = "preemption: 0/1 nodes are available: 1 node(s) where preemption would take other slots of prod/db, whose room is kept for them."
+	tests := map[string]struct {
+		objects  []runtime.Object
+		priority int32
+		node     string
+		victims  []string
+		says     string
+	}{
+		"nobody else is there": {
+			objects: objects(set("db", 3), cores("n1", "2"), db(0, "n1", "1"), db(1, "n1", "1")), priority: 1000, says: spares,
+		},
+		"nor for the system's sake": {
+			objects: objects(set("db", 3), cores("n1", "1"), db(0, "n1", "1")), priority: scheduling.SystemCriticalPriority, says: spares,
+		},
+		"others go": {
+			objects:  objects(set("db", 3), cores("n1", "2"), db(0, "n1", "1"), uses(plain("web").Priority(5), "n1", "1")),
+			priority: 1000, node: "n1", victims: []string{"web"},
+		},
+		"slots of another set go": {
+			objects:  objects(set("db", 3), set("mq", 1), cores("n1", "2"), db(0, "n1", "1"), uses(slotPod("mq", 0).Priority(5), "n1", "1")),
+			priority: 1000, node: "n1", victims: []string{"mq-0"},
+		},
+		"the reason is the quorum of another set": {
+			objects: objects(set("db", 3), set("mq", 1), namedPolicy(t, "mq", `{quorum: 1}`), cores("n1", "2"),
+				db(0, "n1", "1"), uses(slotPod("mq", 0).Priority(5), "n1", "1")),
+			priority: 1000,
+			says:     "preemption: 0/1 nodes are available: 1 node(s) where preemption would leave prod/mq with 0 of 1 slots, and quorum 1 needs 1.",
+		},
+	}
+	synchronous(t)
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			pod := slotPod("db", 2).Priority(tt.priority).Req(map[v1.ResourceName]string{v1.ResourceCPU: "1"}).Obj()
+			a := newArena(t, quorumguard.Name, append(tt.objects, pod)...)
+			node, victims, says := a.preempt(t, pod)
+			if node != tt.node || !slices.Equal(victims, tt.victims) {
+				t.Errorf("nominated to %q by %v, want %q by %v", node, victims, tt.node, tt.victims)
+			}
+			if tt.says != "" && says != tt.says {
+				t.Errorf("said %q\nwant %q", says, tt.says)
+			}
+		})
+	}
+}
+
 // randomArena is a cluster full of pods, of no set and of three.
 func randomArena(random *rand.Rand) []runtime.Object {
 	all := objects(set("db", 5), set("kv", 3), set("mq", 4), disruptions("web", int32(random.Intn(3)), 1))

@@ -19,7 +19,6 @@ package quorumguard
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/berth-dev/berth/plugins/statefulset"
 	v1 "k8s.io/api/core/v1"
@@ -54,6 +53,8 @@ const (
 	ErrReasonBudget = "node(s) where preemption would break PodDisruptionBudget %s: %d pod(s) would go, and %d may"
 	// ErrReasonUnknown takes the set and why its policy is not known.
 	ErrReasonUnknown = "node(s) where preemption would take slots of %s, whose quorum is not known: %v"
+	// ErrReasonSiblings takes the set of the preemptor.
+	ErrReasonSiblings = "node(s) where preemption would take other slots of %s, whose room is kept for them"
 )
 
 // Sets knows what runs. The plugin declares what it needs of it. What it
@@ -152,15 +153,22 @@ func (pl *QuorumGuard) SelectVictimsOnNode(ctx context.Context, state fwk.CycleS
 	if err != nil {
 		return nil, 0, fwk.AsStatus(err)
 	}
+	s := search{
+		choose: func(spared sets.Set[types.UID]) choice { return pl.choose(ctx, state, pod, nodeInfo, pdbs, spared) },
+		judge:  func(victims []*v1.Pod) *breach { return a.judge(victims, pdbs) },
+		tries:  mostTries,
+	}
+	slots, siblings := pl.slotsOn(nodeInfo, pod)
+	if len(siblings) > 0 {
+		s.choose = pl.besides(siblings, s.choose, pod)
+	}
 	var found choice
-	if a.exempt || !pl.hasSlots(nodeInfo) {
+	switch {
+	case !slots:
 		found.victims, found.violations, found.status = pl.upstream.SelectVictimsOnNode(ctx, state, pod, nodeInfo, pdbs)
-	} else {
-		s := search{
-			choose: func(spared sets.Set[types.UID]) choice { return pl.choose(ctx, state, pod, nodeInfo, pdbs, spared) },
-			judge:  func(victims []*v1.Pod) *breach { return a.judge(victims, pdbs) },
-			tries:  mostTries,
-		}
+	case a.exempt:
+		found = s.choose(nil)
+	default:
 		found = s.run(nil)
 	}
 	if found.status.IsSuccess() {
@@ -179,11 +187,32 @@ func (pl *QuorumGuard) choose(ctx context.Context, state fwk.CycleState, pod *v1
 	return found
 }
 
-func (pl *QuorumGuard) hasSlots(nodeInfo fwk.NodeInfo) bool {
-	return slices.ContainsFunc(nodeInfo.GetPods(), func(info fwk.PodInfo) bool {
-		_, fills := pl.shared.Sets.SlotOf(info.GetPod())
-		return fills
-	})
+// slotsOn tells whether there are slots on a node, and which of them are of the
+// preemptor's own set.
+func (pl *QuorumGuard) slotsOn(nodeInfo fwk.NodeInfo, preemptor *v1.Pod) (slots bool, siblings sets.Set[types.UID]) {
+	own, fills := pl.shared.Sets.SlotOf(preemptor)
+	siblings = sets.New[types.UID]()
+	for _, info := range nodeInfo.GetPods() {
+		slot, is := pl.shared.Sets.SlotOf(info.GetPod())
+		slots = slots || is
+		if is && fills && slot.Set == own.Set {
+			siblings.Insert(info.GetPod().UID)
+		}
+	}
+	return slots, siblings
+}
+
+// besides never chooses siblings: their room is kept for them, whatever the
+// priority of the preemptor, which would evict them again and again.
+func (pl *QuorumGuard) besides(siblings sets.Set[types.UID], choose func(sets.Set[types.UID]) choice, pod *v1.Pod) func(sets.Set[types.UID]) choice {
+	return func(spared sets.Set[types.UID]) choice {
+		found := choose(spared.Union(siblings))
+		if found.status.IsRejected() && choose(spared).status.IsSuccess() {
+			slot, _ := pl.shared.Sets.SlotOf(pod)
+			found.status = fwk.NewStatus(fwk.Unschedulable, fmt.Sprintf(ErrReasonSiblings, slot.Set))
+		}
+		return found
+	}
 }
 
 // critical tells a preemptor that the cluster itself needs.
