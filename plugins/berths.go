@@ -14,6 +14,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	podresources "k8s.io/component-helpers/resource"
 	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
+	podutil "k8s.io/kubernetes/pkg/api/v1/pod"
 )
 
 // berths reads what the ledger of holds has to know of a slot.
@@ -50,9 +51,8 @@ func (b berths) sight(slot statefulset.Slot, was statefulset.Berth, last *v1.Pod
 		sight.Pod = aboard(leaves)
 		node = leaves.Spec.NodeName
 	case node == "" && last != nil && last.Spec.NodeName != "":
-		its := aboard(last)
-		node = its.Node
-		sight.Note = &statefulset.Note{Node: its.Node, PodUID: its.UID, Priority: its.Priority, Requests: its.Needs.Requests}
+		sight.Gone = aboard(last)
+		node = sight.Gone.Node
 	case node == "":
 		note, noted := b.planner.Noted(slot)
 		if !noted {
@@ -64,9 +64,11 @@ func (b berths) sight(slot statefulset.Slot, was statefulset.Berth, last *v1.Pod
 	if is := b.source.Node(node); is != nil {
 		sight.NodeThere, sight.NodeLeaving = true, leaving(is)
 	}
-	sight.Fixed = sight.NodeThere && b.planner.OnlyNode(slot) == node
 	next := b.next(slot, waits)
-	sight.Next, sight.HoldFor = needsOf(next), b.holdFor(slot, next)
+	sight.Next = needsOf(next)
+	required := false
+	sight.HoldFor, required, sight.Undecided = b.patience(slot, next)
+	sight.Fixed = sight.NodeThere && (required || b.planner.Confined(slot, node))
 	return sight
 }
 
@@ -137,17 +139,21 @@ func limitIsRequest(r *v1.ResourceRequirements) {
 	}
 }
 
-// holdFor returns how long the policy of a slot keeps its room.
-func (b berths) holdFor(slot statefulset.Slot, next *v1.Pod) time.Duration {
+// patience returns what the policy of a slot says of its room: how long it is
+// kept, or that the slot may run nowhere else. It may not be known yet.
+func (b berths) patience(slot statefulset.Slot, next *v1.Pod) (holdFor time.Duration, required, undecided bool) {
 	scheduler := ""
 	if next != nil {
 		scheduler = next.Spec.SchedulerName
 	}
 	policy, err := b.source.Policy(slot.Set, scheduler)
-	if err != nil || policy == nil {
-		return v1alpha1.DefaultHoldFor
+	switch {
+	case err != nil:
+		return 0, false, true
+	case policy == nil:
+		return v1alpha1.DefaultHoldFor, false, false
 	}
-	return policy.Home.HoldFor
+	return policy.Home.HoldFor, policy.Home.Return == statefulset.ReturnRequired, false
 }
 
 // leaving tells whether a node is cordoned, or marked by an autoscaler to go.
@@ -168,17 +174,23 @@ func needsOf(pod *v1.Pod) (needs statefulset.Needs) {
 		return needs
 	}
 	needs.Requests = podresources.PodRequests(pod, podresources.PodResourcesOptions{UseStatusResources: true})
-	for _, containers := range [][]v1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range containers {
-			for _, port := range containers[i].Ports {
-				number := port.HostPort
-				if number == 0 && pod.Spec.HostNetwork {
-					number = port.ContainerPort
-				}
-				if number != 0 {
-					needs.Ports = append(needs.Ports, statefulset.Port{IP: port.HostIP, Protocol: cmp.Or(port.Protocol, v1.ProtocolTCP), Number: number})
-				}
+	add := func(ports []v1.ContainerPort) {
+		for _, port := range ports {
+			number := port.HostPort
+			if number == 0 && pod.Spec.HostNetwork {
+				number = port.ContainerPort
 			}
+			if number != 0 {
+				needs.Ports = append(needs.Ports, statefulset.Port{IP: port.HostIP, Protocol: cmp.Or(port.Protocol, v1.ProtocolTCP), Number: number})
+			}
+		}
+	}
+	for i := range pod.Spec.Containers {
+		add(pod.Spec.Containers[i].Ports)
+	}
+	for i := range pod.Spec.InitContainers {
+		if podutil.IsRestartableInitContainer(&pod.Spec.InitContainers[i]) { // the others run before, and upstream counts none of their ports
+			add(pod.Spec.InitContainers[i].Ports)
 		}
 	}
 	needs.Claims = slices.Collect(volumeaffinity.ClaimsOf(pod))

@@ -88,15 +88,19 @@ func (s *slots) Taken(pod *v1.Pod, hold statefulset.Hold) {
 }
 
 // beginHolds looks at all slots that there are, from the stores alone: sets,
-// the ordinals that are missing, and the notes on their claims.
+// the ordinals that are missing, and the notes on their claims. Whoever comes
+// meanwhile waits for the end of it.
 func (s *slots) beginHolds() {
 	s.holds.begins.Do(func() {
-		s.holds.begun.Store(true)
-		s.look(s.everySlot()...)
+		s.holds.begun.Store(true) // what happens from here on is looked at by those who hear of it
+		slots := s.everySlot()
+		s.follow(s.holds.ledger.Begin(slots, s.holds.berths.see))
+		s.annotate(slots)
 	})
 }
 
-// everySlot returns the slots that sets want, and those that have a pod.
+// everySlot returns the slots that sets want, those that have a pod, and those
+// that a claim remembers: nobody may want them any more.
 func (s *slots) everySlot() (slots []statefulset.Slot) {
 	known := map[statefulset.Slot]struct{}{}
 	add := func(slot statefulset.Slot) {
@@ -121,6 +125,15 @@ func (s *slots) everySlot() (slots []statefulset.Slot) {
 	for _, slot := range s.source.slots() {
 		add(slot)
 	}
+	claims, _ := s.source.listers.claims.List(labels.Everything())
+	for _, claim := range claims {
+		if _, noted := claim.Annotations[statefulset.LastNode]; !noted {
+			continue
+		}
+		for _, of := range statefulset.SlotsOfClaim(claim.Namespace, claim.Name, s.source.templatesOf) {
+			add(of.Slot)
+		}
+	}
 	return slots
 }
 
@@ -130,25 +143,30 @@ func (s *slots) look(slots ...statefulset.Slot) {
 	if !s.holds.begun.Load() {
 		return // all are looked at when it begins
 	}
-	s.attend(slots, s.holds.berths.see)
-	if s.scribe != nil {
-		for _, slot := range slots {
-			s.scribe.look(slot)
-		}
+	s.follow(s.holds.ledger.Look(slots, s.holds.berths.see))
+	s.annotate(slots)
+}
+
+// annotate has the notes of slots looked at. A simulation writes none.
+func (s *slots) annotate(slots []statefulset.Slot) {
+	if s.scribe == nil {
+		return
+	}
+	for _, slot := range slots {
+		s.scribe.look(slot)
 	}
 }
 
 // lookAfter has the slot looked at whose pod is gone.
 func (s *slots) lookAfter(slot statefulset.Slot, last *v1.Pod) {
 	if s.holds.begun.Load() {
-		s.attend([]statefulset.Slot{slot}, s.holds.berths.seeAfter(last))
+		s.follow(s.holds.ledger.Look([]statefulset.Slot{slot}, s.holds.berths.seeAfter(last)))
 	}
 	s.look(slot)
 }
 
-// attend looks at slots, and does what follows.
-func (s *slots) attend(slots []statefulset.Slot, see func(statefulset.Slot, statefulset.Berth) statefulset.Sight) {
-	changes := s.holds.ledger.Look(slots, see)
+// follow does what follows from changes of holds.
+func (s *slots) follow(changes []statefulset.HoldChange) {
 	for _, change := range changes {
 		hold := change.Hold
 		switch {
@@ -168,7 +186,7 @@ func (s *slots) attend(slots []statefulset.Slot, see func(statefulset.Slot, stat
 		}
 	}
 	if len(changes) > 0 {
-		s.holds.telemetry.held(s.holds.ledger.Len())
+		s.holds.telemetry.held(s.holds.ledger.Len)
 	}
 	for _, change := range changes {
 		if change.Released != "" || change.Smaller {
@@ -181,6 +199,7 @@ func (s *slots) attend(slots []statefulset.Slot, see func(statefulset.Slot, stat
 // really happened meanwhile is seen by looking once more.
 func (s *slots) checkpointHolds() (restore func()) {
 	s.None() // what there is before the simulation
+	s.holdsExpired()
 	back := s.holds.ledger.Checkpoint()
 	return func() {
 		if slots := back(); len(slots) > 0 {

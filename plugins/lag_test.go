@@ -45,6 +45,7 @@ func newLagging(t *testing.T) *lagging {
 		},
 	}
 	l.holds, l.sparing = newHolds(source, l.planner, l.SlotOf), newSparing()
+	l.herald = &herald{leading: make(chan struct{})}
 	return l
 }
 

@@ -101,6 +101,13 @@ func TestSlotHold(t *testing.T) {
 		"a local slot that is away for long": {
 			objects: awayFrom(bound("data-db-0", host, "host-a1"), "a1", "3", 5, time.Now().Add(-time.Hour)), pod: asksFor(other("p", 0).Obj(), "2"), reason: keeps,
 		},
+		"a local slot that is away for long, whose node has lost its labels": {
+			objects: awayFrom(bound("data-db-0", host, "host-of-none"), "a1", "3", 5, time.Now().Add(-time.Hour)), pod: asksFor(other("p", 0).Obj(), "2"), reason: keeps,
+		},
+		"a zonal slot that is away for long and may go nowhere else": {
+			objects: awayFrom(bound("data-db-0", zone, "a"), "a1", "3", 5, time.Now().Add(-time.Hour)), policy: `{home: {returnToNode: Required}}`,
+			pod: asksFor(other("p", 0).Obj(), "2"), reason: keeps,
+		},
 		"a policy that keeps nothing":         {objects: zonal("a1", "3"), policy: `{home: {holdFor: 0s}}`, pod: asksFor(other("p", 0).Obj(), "2"), skipped: true},
 		"a policy that keeps it for a moment": {objects: zonal("a1", "3"), policy: `{home: {holdFor: 10s}}`, pod: asksFor(other("p", 0).Obj(), "2"), skipped: true},
 		"a zonal slot of a cordoned node":     {objects: zonal("c1", "3"), pod: asksFor(other("p", 0).Obj(), "2"), skipped: true},
@@ -148,6 +155,46 @@ func TestSlotHold(t *testing.T) {
 				t.Errorf("a2, where nothing is held, is refused: %s", got["a2"])
 			}
 		})
+	}
+}
+
+// A process that starts reads what is held before it reads the policies: what
+// the default would have ended by then, and the policy does not, stands.
+func TestHoldsBeginBeforeThePolicies(t *testing.T) {
+	c := newUnread(t, objects(sized("a1", "4"), sized("a2", "4"), set("db", 1, "data"),
+		awayFrom(bound("data-db-0", zone, "a"), "a1", "3", 5, time.Now().Add(-30*time.Minute)))...)
+	rival := asksFor(other("p", 0).Obj(), "2")
+	for _, step := range []struct {
+		when, policy, want string
+		ready              bool
+	}{
+		{when: "while no policy is known", want: keeps},
+		{when: "with a policy of an hour", policy: `{home: {holdFor: 1h}}`, ready: true, want: keeps},
+		{when: "with a policy of a minute", policy: `{home: {holdFor: 1m}}`},
+	} {
+		if step.policy != "" {
+			c.book.Set(policy(t, step.policy))
+		}
+		if step.ready {
+			c.book.MarkReady(nil)
+		}
+		if got := c.alone(t, rival)["a1"]; got != step.want {
+			t.Errorf("%s, 30 minutes after db-0 left, a1 says %q, want %q", step.when, got, step.want)
+		}
+	}
+}
+
+// A pod group is placed in a snapshot that has the pod when Reserve is asked.
+func TestReserveCountsAPodOnce(t *testing.T) {
+	pod := asksFor(other("p", 0).Node("a1").Obj(), "2")
+	c := newCluster(t, nil, objects(sized("a1", "4"), set("db", 1, "data"), pod,
+		awayFrom(bound("data-db-0", host, "host-a1"), "a1", "1", 0, time.Now()))...)
+	state := framework.NewCycleState()
+	if _, status, _ := c.framework.RunPreFilterPlugins(t.Context(), state, pod); !status.IsSuccess() {
+		t.Fatal(status.Message())
+	}
+	if status := c.framework.RunReservePluginsReserve(t.Context(), state, pod, "a1"); !status.IsSuccess() {
+		t.Errorf("2 are asked for and 1 is held of 4, and Reserve says %q", status.Message())
 	}
 }
 

@@ -4,6 +4,7 @@
 package plugins
 
 import (
+	"sync"
 	"time"
 
 	"github.com/berth-dev/berth/plugins/statefulset"
@@ -13,6 +14,7 @@ import (
 // holdTelemetry is what the holds tell the process's /metrics. Until it is
 // registered it counts nothing: a simulation never does that.
 type holdTelemetry struct {
+	mu       sync.Mutex
 	holds    *metrics.Gauge
 	releases *metrics.CounterVec
 	seconds  *metrics.HistogramVec
@@ -48,7 +50,13 @@ func (t *holdTelemetry) register(register func(metrics.Registerable) error) erro
 	return nil
 }
 
-func (t *holdTelemetry) held(holds int) { t.holds.Set(float64(holds)) }
+// held tells that there may be more or fewer holds. It counts them itself, so
+// that of two who tell at once the last one has the newest number.
+func (t *holdTelemetry) held(count func() int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.holds.Set(float64(count()))
+}
 
 func (t *holdTelemetry) released(reason statefulset.Release, after time.Duration) {
 	t.releases.WithLabelValues(string(reason)).Inc()

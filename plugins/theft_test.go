@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/berth-dev/berth/plugins/statefulset"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
@@ -84,4 +86,16 @@ func TestSchedulerRebuildsHolds(t *testing.T) {
 	if got := next(t, "binding", bindings); got != [2]string{"db-0", "a1"} {
 		t.Errorf("bound %v, want db-0 on a1", got)
 	}
+}
+
+// Who was scaled away while nobody watched is noted as given up: when its set
+// wants it again, it is new.
+func TestSchedulerForgetsWhoIsNotWanted(t *testing.T) {
+	away := awayFrom(bound("data-db-1", zone, "a"), "a1", "3", 0, time.Now().Add(-time.Minute))
+	client := fake.NewClientset(objects(sized("a1", "4"), set("db", 1, "data"), bound("data-db-0", zone, "a"), away)...)
+	noted := notes(t, client, "data-db-1")
+	bindings, _ := run(t, client, noPolicies())
+	create(t, client, asksFor(other("first", 0).Obj(), "1")) // this process places pods, and writes notes
+	next(t, "binding", bindings)
+	noted(func(n statefulset.Note) bool { return n.Node == "a1" && n.PodUID == "" && n.HoldStart == nil })
 }

@@ -220,6 +220,12 @@ func (pl *SlotHold) Reserve(ctx context.Context, state fwk.CycleState, pod *v1.P
 	if len(holds) == 0 {
 		return nil
 	}
+	if among(nodeInfo, pod.UID) { // one of a group is in the snapshot when it is reserved for
+		nodeInfo = nodeInfo.Snapshot()
+		if err := nodeInfo.RemovePod(klog.FromContext(ctx), pod); err != nil {
+			return fwk.AsStatus(err)
+		}
+	}
 	s := pl.subject(state, pod)
 	if status := pl.refuse(ctx, s, pod, nodeInfo); !status.IsSuccess() {
 		pl.shared.Refusals.Retry(pod) // another node may do, and the next cycle knows of the hold

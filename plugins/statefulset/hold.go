@@ -72,7 +72,9 @@ type Sight struct {
 	Pod Aboard
 	// Wanted means that its set wants the slot.
 	Wanted bool
-	// Note is what a claim remembers, of a slot that the ledger does not know.
+	// Gone is the pod that made somebody look and is not there any more, and Note
+	// what a claim remembers. They matter of a slot that the ledger does not know.
+	Gone Aboard
 	Note *Note
 	// NodeThere means that the node of the berth exists, NodeLeaving that it is
 	// cordoned or being drained.
@@ -81,6 +83,8 @@ type Sight struct {
 	Fixed bool
 	// HoldFor is how long the room is kept of a slot that is not Fixed.
 	HoldFor time.Duration
+	// Undecided means that HoldFor is not known yet: nothing ends by time.
+	Undecided bool
 	// Next is what the next pod will take, as far as that is known.
 	Next Needs
 }
@@ -142,7 +146,7 @@ func (b Berth) next(slot Slot, s Sight) (Berth, Release) {
 		Slot: slot, Node: b.Node, PodUID: b.UID, Priority: b.Priority,
 		Needs: b.Needs.Larger(s.Next), Since: since, Fixed: s.Fixed,
 	}
-	if !s.Fixed && !b.gone.IsZero() {
+	if !s.Fixed && !s.Undecided && !b.gone.IsZero() {
 		hold.Until = b.gone.Add(s.HoldFor)
 	}
 	hold.StandIn = hold.Needs.standIn(slot, hold.Priority)
@@ -159,20 +163,27 @@ func (b Berth) against(s Sight) Release {
 		return NodeGone
 	case s.Fixed:
 		return ""
-	case b.forfeit, s.HoldFor <= 0:
+	case b.forfeit:
 		return Expired
 	case s.NodeLeaving:
 		return NodeLeaving
+	case s.Undecided:
+		return ""
+	case s.HoldFor <= 0:
+		return Expired
 	case !b.gone.IsZero() && !s.Now.Before(b.gone.Add(s.HoldFor)):
 		return Expired
 	}
 	return ""
 }
 
-// noted returns the berth that a claim remembers, and since when its slot is
-// absent. A note without the UID of a pod is of a slot whose room was given up,
-// or that its set did not want.
+// noted returns the berth of a pod that is just gone, else the one that a claim
+// remembers, and since when its slot is absent. A note without the UID of a pod
+// is of a slot whose room was given up, or that its set did not want.
 func noted(s Sight) (Berth, time.Time) {
+	if s.Gone.Node != "" {
+		return Berth{Aboard: s.Gone}, s.Now
+	}
 	if s.Note == nil || (s.Note.HoldStart == nil && s.Note.PodUID == "") {
 		return Berth{}, time.Time{}
 	}

@@ -40,6 +40,7 @@ func TestHold(t *testing.T) {
 	unwanted := func(s *Sight) { s.Wanted = false }
 	cordoned := func(s *Sight) { s.NodeLeaving = true }
 	gone := func(s *Sight) { s.NodeThere, s.Fixed = false, false }
+	undecided := func(s *Sight) { s.HoldFor, s.Undecided = 0, true }
 	noHold := func(s *Sight) { s.HoldFor = 0 }
 	next := func(n Needs) func(*Sight) { return func(s *Sight) { s.Next = n } }
 	note := func(n Note) func(*Sight) { return func(s *Sight) { s.Note = &n } }
@@ -90,10 +91,16 @@ func TestHold(t *testing.T) {
 		"noted as there":                          {looks: []Sight{with(away, note(Note{Node: "n1", PodUID: "u1", Requests: cpu("2").Requests}))}, held: "2"},
 		"noted as given up":                       {looks: []Sight{with(away, note(Note{Node: "n1", Requests: cpu("2").Requests}))}},
 		"noted, and not wanted":                   {looks: []Sight{with(away, unwanted, note(Note{Node: "n1", PodUID: "u1", HoldStart: &began}))}},
-		"noted, and expired by now":               {looks: []Sight{with(away, after(9*time.Minute), note(Note{Node: "n1", PodUID: "u1", HoldStart: &began}))}},
+		"noted, and its policy is not known yet":  {looks: []Sight{with(away, after(9*time.Minute), undecided, note(Note{Node: "n1", PodUID: "u1", Requests: cpu("2").Requests, HoldStart: &began}))}, held: "2"},
+		"the policy is known by now, and keeps it": {looks: []Sight{
+			with(away, after(9*time.Minute), undecided, note(Note{Node: "n1", PodUID: "u1", Requests: cpu("2").Requests, HoldStart: &began})),
+			with(away, after(9*time.Minute), func(s *Sight) { s.HoldFor = time.Hour }),
+		}, held: "2"},
+		"unknown to all but who saw it go": {looks: []Sight{with(away, func(s *Sight) { s.Gone = here.Pod })}, held: "2"},
+		"noted, and expired by now":        {looks: []Sight{with(away, after(9*time.Minute), note(Note{Node: "n1", PodUID: "u1", HoldStart: &began}))}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ledger := NewHoldLedger()
+			ledger := begun()
 			var last []HoldChange
 			for _, look := range tc.looks {
 				if look.Now.IsZero() {

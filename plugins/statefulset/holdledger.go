@@ -25,9 +25,10 @@ import (
 // Invariants: a slot has one hold at most; none has a slot with a pod that
 // stays, or one that its set does not want; a Fixed hold does not end by time.
 type HoldLedger struct {
-	byNode atomic.Pointer[map[string][]Hold] // nil until the first look
+	byNode atomic.Pointer[map[string][]Hold] // nil until all slots have been looked at
 
 	mu      sync.Mutex
+	begun   bool // all slots have been looked at
 	berths  map[Slot]Berth
 	onNode  map[string]map[Slot]struct{}
 	away    map[Slot]struct{}        // those that are absent
@@ -65,8 +66,14 @@ func NewHoldLedger() *HoldLedger {
 	}
 }
 
-// Begun tells whether anybody has looked yet, and None whether there is no hold.
-// Both are one atomic load.
+// Begin looks at all slots that there are, and shows the holds from then on. Who
+// looked at single slots before has shown none.
+func (l *HoldLedger) Begin(slots []Slot, look func(Slot, Berth) Sight) []HoldChange {
+	return l.look(slots, look, true)
+}
+
+// Begun tells whether Begin is done, and that there is no hold. Both are one
+// atomic load.
 func (l *HoldLedger) Begun() (begun, none bool) {
 	holds := l.byNode.Load()
 	return holds != nil, holds == nil || len(*holds) == 0
@@ -96,9 +103,14 @@ func (l *HoldLedger) Of(slot Slot) Berth {
 
 // Look looks at slots and returns what that changed. What look says of a slot
 // whose berth it is given must be as new as whatever made somebody look.
-func (l *HoldLedger) Look(slots []Slot, look func(Slot, Berth) Sight) (changes []HoldChange) {
+func (l *HoldLedger) Look(slots []Slot, look func(Slot, Berth) Sight) []HoldChange {
+	return l.look(slots, look, false)
+}
+
+func (l *HoldLedger) look(slots []Slot, look func(Slot, Berth) Sight, begin bool) (changes []HoldChange) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.begun = l.begun || begin
 	for _, slot := range slots {
 		was := l.berths[slot]
 		is, why := was.next(slot, look(slot, was))
@@ -181,7 +193,7 @@ func (l *HoldLedger) leave(slot Slot, was Berth) {
 // publish shows the holds of changed nodes to those who read without a lock.
 func (l *HoldLedger) publish() {
 	before := l.byNode.Load()
-	if before != nil && len(l.changed) == 0 {
+	if !l.begun || (before != nil && len(l.changed) == 0) {
 		return
 	}
 	after := map[string][]Hold{}

@@ -82,6 +82,28 @@ func (h *harbour) happen(r *rand.Rand) []Slot {
 	return []Slot{dbSlot(0), dbSlot(1), dbSlot(2), dbSlot(3)}
 }
 
+func begun() *HoldLedger {
+	l := NewHoldLedger()
+	l.Begin(nil, nil)
+	return l
+}
+
+// Nobody is told that nothing is held before all slots have been looked at.
+func TestHoldsAreShownOnceAllAreKnown(t *testing.T) {
+	l := NewHoldLedger()
+	absent := func(Slot, Berth) Sight {
+		return Sight{Now: holdEpoch, Note: &Note{Node: "n0", PodUID: "gone"}, Wanted: true, NodeThere: true, HoldFor: time.Minute}
+	}
+	l.Look([]Slot{dbSlot(0)}, absent)
+	if begun, _ := l.Begun(); begun || len(l.On("n0")) != 0 {
+		t.Errorf("one slot was looked at, and %v is shown, begun: %t", l.On("n0"), begun)
+	}
+	l.Begin([]Slot{dbSlot(1)}, absent)
+	if begun, none := l.Begun(); !begun || none || len(l.On("n0")) != 2 {
+		t.Errorf("all were looked at, and %v is shown, begun: %t, none: %t", l.On("n0"), begun, none)
+	}
+}
+
 // published lists the holds that are shown, and checks that no slot is there twice.
 func published(t *testing.T, l *HoldLedger) map[Slot]Hold {
 	t.Helper()
@@ -103,7 +125,7 @@ func published(t *testing.T, l *HoldLedger) map[Slot]Hold {
 func TestHoldsOfRandomHistories(t *testing.T) {
 	for seed := range int64(300) {
 		r := rand.New(rand.NewSource(seed))
-		h, l := newHarbour(), NewHoldLedger()
+		h, l := newHarbour(), begun()
 		for step := range 80 {
 			before := published(t, l)
 			changes := l.Look(h.happen(r), h.see)
@@ -142,7 +164,7 @@ func TestHoldsOfRandomHistories(t *testing.T) {
 func TestHoldsAfterASimulation(t *testing.T) {
 	for seed := range int64(200) {
 		r := rand.New(rand.NewSource(seed))
-		h, l := newHarbour(), NewHoldLedger()
+		h, l := newHarbour(), begun()
 		for range 40 {
 			l.Look(h.happen(r), h.see)
 		}
@@ -168,7 +190,7 @@ func TestHoldsAfterASimulation(t *testing.T) {
 }
 
 func TestMissing(t *testing.T) {
-	h, l := newHarbour(), NewHoldLedger()
+	h, l := newHarbour(), begun()
 	h.pods[dbSlot(0)] = Aboard{Node: "n0", UID: "u0"}
 	h.pods[dbSlot(1)] = Aboard{Node: "n0", UID: "u1", Leaving: true}
 	h.pods[dbSlot(2)] = Aboard{Node: "n0", UID: "u2"}
@@ -180,8 +202,7 @@ func TestMissing(t *testing.T) {
 }
 
 func BenchmarkNothingHeld(b *testing.B) {
-	l := NewHoldLedger()
-	l.Look(nil, nil)
+	l := begun()
 	for b.Loop() {
 		if _, none := l.Begun(); !none {
 			b.Fatal("something is held")

@@ -5,6 +5,7 @@ package statefulset
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -86,23 +87,37 @@ func (p *Planner) Noted(slot Slot) (Note, bool) {
 	return note, note.Node != ""
 }
 
-// OnlyNode returns the one node that reaches a slot's volumes, empty if there is
-// none or if there are more.
-func (p *Planner) OnlyNode(slot Slot) string {
+// Confined tells whether a slot's volumes leave it no node but this one: one of
+// them is reached from no other. Whether this one reaches it does not matter: a
+// node may lose its labels for a while, and has the volume still.
+func (p *Planner) Confined(slot Slot, node string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	_, claims := p.Names(slot)
-	read := reader{source: p.source, reaches: p.rules.Reaches, topology: p.nodes(), separate: true}
+	topology := p.nodes()
 	for _, name := range claims {
 		claim := p.source.Claim(slot.Set.Namespace, name)
 		if claim == nil || claim.DeletionTimestamp != nil || claim.Spec.VolumeName == "" {
 			continue
 		}
-		if node, _ := read.only(claim.Spec.VolumeName); node != "" {
-			return node
+		volume := p.source.Volume(claim.Spec.VolumeName)
+		if volume == nil || volume.Spec.NodeAffinity == nil || volume.Spec.NodeAffinity.Required == nil {
+			continue
+		}
+		if !elsewhere(topology.reaching(volume, p.rules.Reaches), node) {
+			return true
 		}
 	}
-	return ""
+	return false
+}
+
+func elsewhere(nodes iter.Seq[string], node string) bool {
+	for name := range nodes {
+		if name != node {
+			return true
+		}
+	}
+	return false
 }
 
 // Names returns what the pod and the claims of a slot are called.

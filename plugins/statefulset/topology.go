@@ -4,6 +4,7 @@
 package statefulset
 
 import (
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -246,31 +247,36 @@ func namedBy(volume *corev1.PersistentVolume, key string) (named []string, narro
 }
 
 // only returns the one node that reaches a volume, empty if none or more do.
-func (t *topology) only(volume *corev1.PersistentVolume, reaches func(*corev1.PersistentVolume, *corev1.Node) bool) string {
-	found := ""
-	another := func(nodes map[string]*corev1.Node) bool {
-		for name, node := range nodes {
-			if name == found || !reaches(volume, node) {
-				continue
-			}
-			if found != "" {
-				return true
-			}
-			found = name
-		}
-		return false
-	}
-	_, narrow := namedBy(volume, "")
-	if narrow == nil {
-		if another(t.byName) {
+func (t *topology) only(volume *corev1.PersistentVolume, reaches func(*corev1.PersistentVolume, *corev1.Node) bool) (found string) {
+	for name := range t.reaching(volume, reaches) {
+		if found != "" && name != found {
 			return ""
 		}
-		return found
-	}
-	for _, value := range narrow.Values {
-		if another(t.labelled(narrow.Key)[value]) {
-			return ""
-		}
+		found = name
 	}
 	return found
+}
+
+// reaching yields the nodes that reach a volume, some perhaps twice.
+func (t *topology) reaching(volume *corev1.PersistentVolume, reaches func(*corev1.PersistentVolume, *corev1.Node) bool) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		among := func(nodes map[string]*corev1.Node) bool {
+			for name, node := range nodes {
+				if reaches(volume, node) && !yield(name) {
+					return false
+				}
+			}
+			return true
+		}
+		_, narrow := namedBy(volume, "")
+		if narrow == nil {
+			among(t.byName)
+			return
+		}
+		for _, value := range narrow.Values {
+			if !among(t.labelled(narrow.Key)[value]) {
+				return
+			}
+		}
+	}
 }

@@ -1,0 +1,83 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package plugins
+
+import (
+	"testing"
+	"time"
+
+	"github.com/berth-dev/berth/plugins/statefulset"
+	appsv1 "k8s.io/api/apps/v1"
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	appslisters "k8s.io/client-go/listers/apps/v1"
+	"k8s.io/client-go/tools/cache"
+)
+
+// withAbsent adds a node, a set, and the claim of its slot db-0, which was there last.
+func (l *lagging) withAbsent(t *testing.T) {
+	t.Helper()
+	one := int32(1)
+	for informer, object := range map[cache.SharedIndexInformer]any{
+		l.factory.Core().V1().Nodes().Informer(): &v1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}},
+		l.factory.Apps().V1().StatefulSets().Informer(): &appsv1.StatefulSet{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: "db"},
+			Spec:       appsv1.StatefulSetSpec{Replicas: &one, VolumeClaimTemplates: []v1.PersistentVolumeClaim{{ObjectMeta: metav1.ObjectMeta{Name: "data"}}}},
+		},
+		l.factory.Core().V1().PersistentVolumeClaims().Informer(): &v1.PersistentVolumeClaim{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: "data-db-0", Annotations: map[string]string{statefulset.LastNode: `{"node":"n1","podUID":"last"}`}},
+			Spec:       v1.PersistentVolumeClaimSpec{VolumeName: "pv"},
+		},
+	} {
+		if err := informer.GetStore().Add(object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.source.book.MarkReady(nil)
+}
+
+// meanwhile is a lister in the middle of whose answer something else happens.
+type meanwhile struct {
+	appslisters.StatefulSetLister
+	happens func()
+}
+
+func (m *meanwhile) List(selector labels.Selector) ([]*appsv1.StatefulSet, error) {
+	m.happens()
+	return m.StatefulSetLister.List(selector)
+}
+
+// While all slots are looked at for the first time, an event has one of them
+// looked at. Who asks then must not be told that nothing is held.
+func TestNobodyIsPlacedBeforeAllIsKnown(t *testing.T) {
+	l := newLagging(t)
+	l.withAbsent(t)
+	l.source.listers.sets = &meanwhile{StatefulSetLister: l.source.listers.sets, happens: func() {
+		l.look(statefulset.Slot{Set: statefulset.SetKey{Namespace: "prod", Name: "web"}})
+		if begun, _ := l.holds.ledger.Begun(); begun {
+			t.Error("a slot of another set was looked at, and a scheduling cycle may begin")
+		}
+	}}
+	if l.None() {
+		t.Error("nothing is held, while prod/db-0 is absent from n1")
+	}
+}
+
+// Nobody ticks in a simulation: what is over when it begins is not in it.
+func TestSimulationsBeginWithoutWhatIsOver(t *testing.T) {
+	l := newLagging(t)
+	l.withAbsent(t)
+	now := time.Now()
+	l.holds.berths.now = func() time.Time { return now }
+	l.checkpointHolds()()
+	if len(l.On("n1")) != 1 {
+		t.Fatalf("on n1 is held %v, want the room of db-0", l.On("n1"))
+	}
+	now = now.Add(time.Hour)
+	defer l.checkpointHolds()()
+	if held := l.On("n1"); len(held) != 0 {
+		t.Errorf("an hour later %v is held", held)
+	}
+}
