@@ -29,6 +29,9 @@ const (
 	// everyday that of its load at other times.
 	aim, everyday = 50, 40
 
+	// atFirst is the number of db's ordinals until it is scaled.
+	atFirst = 5
+
 	zonesNeeded, nodesPerZone = 3, 2
 )
 

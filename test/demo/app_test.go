@@ -72,11 +72,13 @@ func TestAppFillsNodes(t *testing.T) {
 	got := map[string]int64{
 		"web": cpu(a.webDeployment().Spec.Template),
 		"db":  cpu(a.db(5).StatefulSet().Spec.Template),
+		// What waits for the room of an ordinal of db fits there, and no two fit.
+		"rival": cpu(a.rivals().Spec.Template),
 		// 9 replicas at 50 % of 4 cpu each, three times what 3 carry at 50 %.
 		"high load": a.load(3*few, aim),
 		"low load":  a.load(few, everyday),
 	}
-	want := map[string]int64{"web": 4000, "db": 2000, "high load": 18000, "low load": 4800}
+	want := map[string]int64{"web": 4000, "db": 2000, "rival": 2000, "high load": 18000, "low load": 4800}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("milli-cpu (-want +got):\n%s", diff)
 	}

@@ -19,11 +19,15 @@ import (
 type fact int
 
 const (
-	scaled    fact = iota // a Deployment asks for another number of replicas
-	nodeAdded             // a Node object appeared
-	nodeReady             // a node became ready
-	nodeGone              // a Node object went
-	podRuns               // a pod became Running
+	scaled     fact = iota // a Deployment asks for another number of replicas
+	nodeAdded              // a Node object appeared
+	nodeReady              // a node became ready
+	nodeGone               // a Node object went
+	podBound               // a pod got a node
+	podRuns                // a pod became Running
+	podLeaves              // a pod was told to end
+	podGone                // a Pod object went
+	podKeptOut             // a pod was refused for room that is kept for a slot
 )
 
 // entry is one thing that happened: when this process heard of it, for API
@@ -33,6 +37,7 @@ type entry struct {
 	fact   fact
 	name   string // namespace/name, or the name of a node
 	number int32  // the replicas of scaled
+	node   string // the node of podBound
 }
 
 // journal keeps what happened, in the order in which it was heard of.
@@ -41,10 +46,13 @@ type journal struct {
 	entries []entry
 }
 
-func (j *journal) write(f fact, name string, number int32) {
+func (j *journal) write(f fact, name string) { j.add(entry{fact: f, name: name}) }
+
+func (j *journal) add(e entry) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.entries = append(j.entries, entry{time.Now(), f, name, number})
+	e.at = time.Now()
+	j.entries = append(j.entries, e)
 }
 
 // since returns what happened at that time or later to objects whose names begin so.
@@ -81,33 +89,74 @@ func boots(added, ready []entry) []time.Duration {
 	return took
 }
 
+// pod writes down what became of a pod. One that took the name of another
+// while the watch was away begins anew.
+func (j *journal) pod(was, is *corev1.Pod) {
+	name := cache.MetaObjectToName(is).String()
+	if was.UID != is.UID {
+		if was.UID != "" {
+			j.write(podGone, name)
+		}
+		was = &corev1.Pod{}
+	}
+	if is.Spec.NodeName != was.Spec.NodeName {
+		j.add(entry{fact: podBound, name: name, node: is.Spec.NodeName})
+	}
+	if is.Status.Phase == corev1.PodRunning && was.Status.Phase != corev1.PodRunning {
+		j.write(podRuns, name)
+	}
+	if is.DeletionTimestamp != nil && was.DeletionTimestamp == nil {
+		j.write(podLeaves, name)
+	}
+	if keptOut(is) && !keptOut(was) {
+		j.write(podKeptOut, name)
+	}
+}
+
+// keptOut tells that the scheduler last refused the pod for room that is kept.
+func keptOut(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodScheduled && strings.Contains(c.Message, "keep room for absent slots")
+	})
+}
+
 // follow writes down what the informers hear.
 func (j *journal) follow(factory informers.SharedInformerFactory) error {
 	nodes := cache.ResourceEventHandlerFuncs{
 		AddFunc: func(o any) {
 			if node, ok := o.(*corev1.Node); ok {
-				j.write(nodeAdded, node.Name, 0)
+				j.write(nodeAdded, node.Name)
 			}
 		},
 		UpdateFunc: func(old, new any) {
 			was, ok := old.(*corev1.Node)
 			is, ok2 := new.(*corev1.Node)
 			if ok && ok2 && isReady(is) && !isReady(was) {
-				j.write(nodeReady, is.Name, 0)
+				j.write(nodeReady, is.Name)
 			}
 		},
 		DeleteFunc: func(o any) {
 			if name, err := cache.DeletionHandlingObjectToName(o); err == nil {
-				j.write(nodeGone, name.String(), 0)
+				j.write(nodeGone, name.String())
 			}
 		},
 	}
 	pods := cache.ResourceEventHandlerFuncs{
+		AddFunc: func(o any) {
+			if pod, ok := o.(*corev1.Pod); ok {
+				j.pod(&corev1.Pod{}, pod)
+			}
+		},
 		UpdateFunc: func(old, new any) {
 			was, ok := old.(*corev1.Pod)
 			is, ok2 := new.(*corev1.Pod)
-			if ok && ok2 && is.Status.Phase == corev1.PodRunning && was.Status.Phase != corev1.PodRunning {
-				j.write(podRuns, cache.MetaObjectToName(is).String(), 0)
+			if ok && ok2 {
+				j.pod(was, is)
+			}
+		},
+		DeleteFunc: func(o any) {
+			if name, err := cache.DeletionHandlingObjectToName(o); err == nil {
+				j.write(podGone, name.String())
 			}
 		},
 	}
@@ -116,7 +165,7 @@ func (j *journal) follow(factory informers.SharedInformerFactory) error {
 			was, ok := old.(*appsv1.Deployment)
 			is, ok2 := new.(*appsv1.Deployment)
 			if ok && ok2 && *is.Spec.Replicas != *was.Spec.Replicas {
-				j.write(scaled, cache.MetaObjectToName(is).String(), *is.Spec.Replicas)
+				j.add(entry{fact: scaled, name: cache.MetaObjectToName(is).String(), number: *is.Spec.Replicas})
 			}
 		},
 	}

@@ -21,11 +21,11 @@ func (d *demo) place() story.Step {
 			if err := d.begin(ctx, p); err != nil {
 				return story.Happening{}, err
 			}
-			workload := d.app.db(5)
+			workload := d.app.db(atFirst)
 			if err := d.Create(ctx, d.namespace, workload.Service(), workload.StatefulSet()); err != nil {
 				return story.Happening{}, err
 			}
-			table, err := d.dbSettles(ctx, p, 5)
+			table, err := d.dbSettles(ctx, p, atFirst)
 			return story.Happening{Table: where(table)}, err
 		},
 	}

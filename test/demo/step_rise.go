@@ -61,7 +61,8 @@ func (d *demo) rise() story.Step {
 					seconds(rises[0].at.Sub(begin)), resolution))
 			}
 			happening.Notes = append(happening.Notes, "nodes added by zone: "+d.byZone())
-			told, tellErr := d.toldOfNodes(ctx)
+			// A pod that did not exist yet could not be told.
+			told, tellErr := d.told(ctx, "TriggeredScaleUp", web)
 			happening.Notes = append(happening.Notes, fmt.Sprintf("%d of the %d new pods were there already when their nodes were asked for", told, many-few))
 			if err == nil {
 				err = tellErr
@@ -137,16 +138,15 @@ func divide(decisions, added, ready, run []entry) []rising {
 	return rises
 }
 
-// toldOfNodes counts the pods of web on whose account nodes were asked for. One
-// that did not exist yet could not be told.
-func (d *demo) toldOfNodes(ctx context.Context) (int, error) {
-	events, err := d.Kube.CoreV1().Events(d.namespace).List(ctx, metav1.ListOptions{FieldSelector: "reason=TriggeredScaleUp,involvedObject.kind=Pod"})
+// told counts the pods of a workload about which the autoscaler said that.
+func (d *demo) told(ctx context.Context, reason, workload string) (int, error) {
+	events, err := d.Kube.CoreV1().Events(d.namespace).List(ctx, metav1.ListOptions{FieldSelector: "reason=" + reason + ",involvedObject.kind=Pod"})
 	if err != nil {
 		return 0, err
 	}
 	told := map[string]bool{}
 	for _, event := range events.Items {
-		if strings.HasPrefix(event.InvolvedObject.Name, web+"-") {
+		if strings.HasPrefix(event.InvolvedObject.Name, workload+"-") {
 			told[event.InvolvedObject.Name] = true
 		}
 	}
