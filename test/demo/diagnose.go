@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/berth-dev/berth/test/demo/story"
 	"github.com/berth-dev/berth/test/fixture"
@@ -91,11 +92,12 @@ func (d *demo) waitingTable(ctx context.Context) [][]string {
 	pods, _ := d.pods.Pods(d.namespace).List(labels.Everything())
 	slices.SortFunc(pods, func(a, b *corev1.Pod) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
 	var rows [][]string
-	for _, pod := range pods {
-		if pod.Status.Phase == corev1.PodRunning {
-			continue
+	for _, pods := range alike(pods) {
+		pod, others := pods[0], ""
+		if len(pods) > 1 {
+			others = fmt.Sprintf(" and %d like it", len(pods)-1)
 		}
-		name := fmt.Sprintf("%s (%s, node %s)", pod.Name, pod.Status.Phase, orDash(pod.Spec.NodeName))
+		name := fmt.Sprintf("%s%s (%s, node %s)", pod.Name, others, pod.Status.Phase, orDash(pod.Spec.NodeName))
 		for _, line := range d.said(ctx, "Pod", pod.Name) {
 			rows = append(rows, []string{name, line})
 			name = ""
@@ -105,6 +107,30 @@ func (d *demo) waitingTable(ctx context.Context) [][]string {
 		}
 	}
 	return rows
+}
+
+// alike groups the pods that do not run. Those of one ReplicaSet that have no
+// node are told the same, and one may speak for all.
+func alike(pods []*corev1.Pod) (groups [][]*corev1.Pod) {
+	group := map[types.UID]int{}
+	for _, pod := range pods {
+		if pod.Status.Phase == corev1.PodRunning {
+			continue
+		}
+		owner := metav1.GetControllerOf(pod)
+		if owner == nil || owner.Kind != "ReplicaSet" || pod.Spec.NodeName != "" {
+			groups = append(groups, []*corev1.Pod{pod})
+			continue
+		}
+		i, known := group[owner.UID]
+		if !known {
+			i = len(groups)
+			group[owner.UID] = i
+			groups = append(groups, nil)
+		}
+		groups[i] = append(groups[i], pod)
+	}
+	return groups
 }
 
 // selecting selects the pods of a workload.
