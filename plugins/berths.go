@@ -5,6 +5,7 @@ package plugins
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -110,12 +111,9 @@ func (b berths) next(slot statefulset.Slot, waits *v1.Pod) *v1.Pod {
 	if set == nil {
 		return nil
 	}
-	pod := &v1.Pod{Spec: *set.Spec.Template.Spec.DeepCopy()}
-	for _, containers := range [][]v1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range containers {
-			limitIsRequest(&containers[i].Resources)
-		}
-	}
+	pod := &v1.Pod{Spec: set.Spec.Template.Spec} // whose own slices are left alone
+	pod.Spec.InitContainers, pod.Spec.Containers = defaulted(pod.Spec.InitContainers), defaulted(pod.Spec.Containers)
+	pod.Spec.Volumes = slices.Clone(pod.Spec.Volumes)
 	pod.Namespace, pod.Name = slot.Set.Namespace, slot.PodName() // ephemeral claims are called after it
 	_, claims := b.planner.Names(slot)
 	for _, name := range claims {
@@ -126,17 +124,20 @@ func (b berths) next(slot statefulset.Slot, waits *v1.Pod) *v1.Pod {
 	return pod
 }
 
-// limitIsRequest does to a template what the API server does to pods: what is
-// limited and not requested is requested.
-func limitIsRequest(r *v1.ResourceRequirements) {
-	for name, limit := range r.Limits {
-		if _, requested := r.Requests[name]; !requested {
-			if r.Requests == nil {
-				r.Requests = v1.ResourceList{}
-			}
-			r.Requests[name] = limit
+// defaulted does to the containers of a template what the API server does to
+// those of pods: what is limited and not requested is requested.
+func defaulted(containers []v1.Container) []v1.Container {
+	containers = slices.Clone(containers)
+	for i := range containers {
+		r := &containers[i].Resources
+		requests := maps.Clone(r.Limits)
+		if requests == nil {
+			continue
 		}
+		maps.Copy(requests, r.Requests)
+		r.Requests = requests
 	}
+	return containers
 }
 
 // patience returns what the policy of a slot says of its room: how long it is

@@ -220,10 +220,17 @@ func (s *slots) lookAbsent(concerned func(statefulset.SetKey) bool) {
 	s.look(s.holds.ledger.Absent(func(slot statefulset.Slot, _ statefulset.Berth) bool { return concerned(slot.Set) })...)
 }
 
-// nodeMoves tells whether a change of a node can change what is kept, on it or,
-// as slots may have one node more or less to run on, on another.
-func nodeMoves(before, after *v1.Node) bool {
-	return before == nil || after == nil || leaving(before) != leaving(after) || !maps.Equal(before.Labels, after.Labels)
+// lookBeside looks at the absent slots for which a change of a node may matter:
+// those that were there, and those that may have one node more or less to run on.
+func (s *slots) lookBeside(before, after *v1.Node) {
+	name := either(before, after).Name
+	moves := before == nil || after == nil || !maps.Equal(before.Labels, after.Labels)
+	if !moves && leaving(before) == leaving(after) {
+		return
+	}
+	s.look(s.holds.ledger.Absent(func(slot statefulset.Slot, b statefulset.Berth) bool {
+		return b.Node == name || (moves && s.planner.Reached(slot, before, after))
+	})...)
 }
 
 func keyOf(set *appsv1.StatefulSet) statefulset.SetKey {

@@ -58,9 +58,7 @@ func (s *slots) nodeChanged(before, after *v1.Node) {
 	if was, changed := s.storage.reach.SetNode(name, is); changed && is != nil {
 		s.activate(s.storage.waiters.reaching(was, is.Labels))
 	}
-	if nodeMoves(before, after) {
-		s.lookAbsent(all)
-	}
+	s.lookBeside(before, after)
 }
 
 func (s *slots) podChanged(before, after *v1.Pod) {

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // remember notes the node that a slot's last pod was bound to; none forgets
@@ -105,6 +106,23 @@ func (p *Planner) Confined(slot Slot, node string) bool {
 			continue
 		}
 		if !elsewhere(topology.reaching(volume, p.rules.Reaches), node) {
+			return true
+		}
+	}
+	return false
+}
+
+// Reached tells whether any of these nodes, which may be nil, reaches a volume of
+// a slot.
+func (p *Planner) Reached(slot Slot, nodes ...*corev1.Node) bool {
+	_, claims := p.Names(slot)
+	for _, name := range claims {
+		claim := p.source.Claim(slot.Set.Namespace, name)
+		if claim == nil || claim.Spec.VolumeName == "" {
+			continue
+		}
+		volume := p.source.Volume(claim.Spec.VolumeName)
+		if volume != nil && slices.ContainsFunc(nodes, func(node *corev1.Node) bool { return node != nil && p.rules.Reaches(volume, node) }) {
 			return true
 		}
 	}
