@@ -13,23 +13,28 @@ import (
 // not seen to terminate yet. Between the choice of victims and
 // that moment further pods are scheduled, and must not count on them.
 //
-// A victim is in flight from the end of the cycle that chose it, or from its
-// deletion if that is earlier. It is no longer when it is seen to terminate,
-// or when the preemption failed before anybody asked for its deletion.
+// A victim is in flight from the end of the cycle that chose it, or from when
+// its deletion is asked for if that is earlier. It is no longer when it is seen
+// to terminate, or when no preemptor is left that asks for it: one whose
+// preemption failed asks for no more, and what it has asked for is answered.
 type Flights struct {
 	mu     sync.Mutex
-	pods   map[types.UID]flight
-	failed map[types.UID]struct{} // preemptors whose last preemption did not go through
+	pods   map[types.UID]map[types.UID]stage // by victim and preemptor
+	failed map[types.UID]struct{}            // preemptors whose last preemption did not go through
 }
 
-type flight struct {
-	preemptor types.UID
-	deleted   bool // the API server took the deletion
-}
+// stage is how far a preemptor is with a victim.
+type stage int
+
+const (
+	chosen  stage = iota + 1
+	asked         // the API server has not answered yet
+	deleted       // it took the deletion
+)
 
 // NewFlights returns no flights.
 func NewFlights() *Flights {
-	return &Flights{pods: map[types.UID]flight{}, failed: map[types.UID]struct{}{}}
+	return &Flights{pods: map[types.UID]map[types.UID]stage{}, failed: map[types.UID]struct{}{}}
 }
 
 // Has tells whether a pod is in flight.
@@ -60,30 +65,46 @@ func (f *Flights) begins(preemptor types.UID) {
 func (f *Flights) chosen(preemptor, victim types.UID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if _, failed := f.failed[preemptor]; failed {
-		return
+	if _, failed := f.failed[preemptor]; !failed {
+		f.reach(preemptor, victim, chosen)
 	}
-	if _, has := f.pods[victim]; !has {
-		f.pods[victim] = flight{preemptor: preemptor}
-	}
+}
+
+// asks tells that the API server is about to be asked for the deletion.
+func (f *Flights) asks(preemptor, victim types.UID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.reach(preemptor, victim, asked)
 }
 
 // deleted tells of a victim whose deletion the API server took.
 func (f *Flights) deleted(preemptor, victim types.UID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.pods[victim] = flight{preemptor: preemptor, deleted: true}
+	f.reach(preemptor, victim, deleted)
 }
 
-// fails tells that a preemption did not go through: upstream gives up the
-// victims that are left, and tries again from the start.
-func (f *Flights) fails(preemptor types.UID) {
+// reach never goes back: who is taken twice goes all the same.
+func (f *Flights) reach(preemptor, victim types.UID, to stage) {
+	if f.pods[victim] == nil {
+		f.pods[victim] = map[types.UID]stage{}
+	}
+	f.pods[victim][preemptor] = max(f.pods[victim][preemptor], to)
+}
+
+// fails tells that a preemption did not go through, for this victim stays.
+// Upstream gives up those that it has not asked for, and tries again from the
+// start. Others it deletes at the same time: their own answers are still to come.
+func (f *Flights) fails(preemptor, victim types.UID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.failed[preemptor] = struct{}{}
-	for victim, its := range f.pods {
-		if its.preemptor == preemptor && !its.deleted {
-			delete(f.pods, victim)
+	for uid, its := range f.pods {
+		if its[preemptor] == chosen || uid == victim && its[preemptor] == asked {
+			delete(its, preemptor)
+		}
+		if len(its) == 0 {
+			delete(f.pods, uid)
 		}
 	}
 }

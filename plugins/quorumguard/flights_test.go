@@ -20,12 +20,20 @@ func TestFlights(t *testing.T) {
 		"chosen and deleted":                     {"begins chosen-a deleted-a", "a"},
 		"seen to terminate":                      {"begins chosen-a deleted-a landed-a", ""},
 		"deleted before the cycle ends":          {"begins deleted-a chosen-a", "a"},
-		"a failure keeps who is deleted":         {"begins chosen-a chosen-b deleted-a fails", "a"},
-		"and who is deleted after it":            {"begins chosen-a chosen-b fails deleted-b", "b"},
-		"a failure before the cycle ends":        {"begins fails chosen-a", ""},
-		"which does not outlive the next":        {"begins fails chosen-a begins chosen-a", "a"},
-		"a failure leaves other preemptors'":     {"other-b begins chosen-a fails", "b"},
-		"a victim of both stays the first one's": {"other-b begins chosen-b fails", "b"},
+		"asked for before the cycle ends":        {"begins asks-a", "a"},
+		"a failure drops who failed":             {"begins chosen-a asks-a fails-a", ""},
+		"and who was never asked for":            {"begins chosen-a chosen-b asks-a fails-a", ""},
+		"and keeps who is asked for":             {"begins chosen-a chosen-b asks-a asks-b fails-a", "b"},
+		"before the cycle ends, too":             {"begins asks-a asks-b fails-a chosen-a chosen-b", "b"},
+		"until that fails":                       {"begins chosen-a chosen-b asks-a asks-b fails-a fails-b", ""},
+		"and who is deleted":                     {"begins chosen-a chosen-b deleted-a asks-b fails-b", "a"},
+		"and who is deleted after it":            {"begins chosen-a chosen-b asks-b fails-a deleted-b", "b"},
+		"a failure before the cycle ends":        {"begins asks-a fails-a chosen-a", ""},
+		"which does not outlive the next":        {"begins asks-a fails-a chosen-a begins chosen-a", "a"},
+		"who is deleted can fail no more":        {"begins asks-a deleted-a begins chosen-a asks-a fails-a", "a"},
+		"a failure leaves other preemptors'":     {"other-b begins chosen-a asks-a fails-a", "b"},
+		"a victim of both stays the other one's": {"other-b begins chosen-b asks-b fails-b", "b"},
+		"until both have failed":                 {"other-b begins chosen-b asks-b fails-b lost-b", ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -39,12 +47,16 @@ func TestFlights(t *testing.T) {
 					f.chosen("p", types.UID(victim))
 				case "other":
 					f.chosen("q", types.UID(victim))
+				case "lost":
+					f.fails("q", types.UID(victim))
+				case "asks":
+					f.asks("p", types.UID(victim))
 				case "deleted":
 					f.deleted("p", types.UID(victim))
 				case "landed":
 					f.Landed(types.UID(victim))
 				case "fails":
-					f.fails("p")
+					f.fails("p", types.UID(victim))
 				}
 			}
 			var got []string

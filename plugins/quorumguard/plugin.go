@@ -222,12 +222,22 @@ func critical(pod *v1.Pod) bool {
 
 // follow notes what becomes of the victims, pod by pod. With asynchronous
 // preemption that is after the cycle that chose them.
+//
+// Upstream deletes several at once, and cancels all of them when one fails. A
+// cancelled request may have been carried out, and its victim be on its way
+// without anybody knowing: so those that have begun are waited for, and no
+// more begin.
 func (pl *QuorumGuard) follow(executor *preemption.Executor) {
 	preempt := executor.PreemptPod
 	executor.PreemptPod = func(ctx context.Context, c preemption.Candidate, preemptor preemption.ExecutorPreemptor, victim *v1.Pod, plugin string) error {
-		if err := preempt(ctx, c, preemptor, victim, plugin); err != nil {
+		err := ctx.Err()
+		if err == nil {
+			pl.shared.Flights.asks(preemptor.UID(), victim.UID)
+			err = preempt(context.WithoutCancel(ctx), c, preemptor, victim, plugin)
+		}
+		if err != nil {
 			klog.FromContext(ctx).V(2).Info("A preemption failed; the victims that are left stay", "preemptor", klog.KObj(preemptor), "victim", klog.KObj(victim), "err", err)
-			pl.shared.Flights.fails(preemptor.UID())
+			pl.shared.Flights.fails(preemptor.UID(), victim.UID)
 			pl.shared.Waiters.GivenUp()
 			return err
 		}

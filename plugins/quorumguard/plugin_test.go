@@ -85,6 +85,76 @@ func TestVictimsAreFollowed(t *testing.T) {
 	}
 }
 
+// Upstream deletes victims in parallel, and cancels what the others do when one
+// fails. What the API server is asked for by then may happen: it counts until
+// the answer comes, and nobody is asked for any more.
+func TestAFailureBesideADeletion(t *testing.T) {
+	for name, tt := range map[string]struct {
+		answer   error
+		inFlight string
+	}{
+		"the other one is deleted": {inFlight: "db-1"},
+		"the other one fails too":  {answer: errors.New("tired, too")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			victims := podsOf("db-0", "db-1", "db-2")
+			known := &store{pods: map[string]*v1.Pod{}}
+			for _, victim := range victims {
+				victim.Spec.NodeName = "n1"
+				known.pods[victim.Name] = victim
+			}
+			pl := &QuorumGuard{shared: Shared{Sets: known, Waiters: known, Flights: NewFlights()}}
+			arrived, answer, tired := make(chan struct{}), make(chan error), errors.New("tired")
+			executor := &preemption.Executor{PreemptPod: func(ctx context.Context, _ preemption.Candidate, _ preemption.ExecutorPreemptor, victim *v1.Pod, _ string) error {
+				if victim.Name != "db-1" {
+					return tired
+				}
+				close(arrived)
+				err := <-answer
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				return err
+			}}
+			pl.follow(executor)
+			ctx, cancel := context.WithCancel(t.Context())
+			preempt := func(victim *v1.Pod) error { return executor.PreemptPod(ctx, nil, urgent{}, victim, Name) }
+			inFlight := func() (names []string) {
+				for _, victim := range victims {
+					if pl.shared.Flights.Has(victim.UID) {
+						names = append(names, victim.Name)
+					}
+				}
+				return names
+			}
+			for _, victim := range victims {
+				pl.shared.Flights.chosen("urgent", victim.UID)
+			}
+
+			second := make(chan error)
+			go func() { second <- preempt(victims[1]) }()
+			<-arrived
+			if err := preempt(victims[0]); !errors.Is(err, tired) {
+				t.Errorf("the first one: error %v, want upstream's %v", err, tired)
+			}
+			cancel()
+			if err := preempt(victims[2]); !errors.Is(err, context.Canceled) {
+				t.Errorf("the third one: error %v, want %v", err, context.Canceled)
+			}
+			if diff := cmp.Diff("db-1", strings.Join(inFlight(), " ")); diff != "" {
+				t.Errorf("in flight before the answer (-want +got):\n%s", diff)
+			}
+			answer <- tt.answer
+			if err := <-second; !errors.Is(err, tt.answer) {
+				t.Errorf("the second one: error %v, want %v", err, tt.answer)
+			}
+			if diff := cmp.Diff(tt.inFlight, strings.Join(inFlight(), " ")); diff != "" {
+				t.Errorf("in flight after the answer (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 // The args are those of DefaultPreemption, with its defaults.
 func TestArgs(t *testing.T) {
 	tests := map[string]struct {
