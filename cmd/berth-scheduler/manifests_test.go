@@ -87,6 +87,16 @@ func TestConfigBuildsItsProfile(t *testing.T) {
 	if after[0] != "OrdinalPlacement" || !slices.Contains(after, "QuorumGuard") || slices.Contains(after, "DefaultPreemption") {
 		t.Errorf("PostFilter is %v, want OrdinalPlacement first, and QuorumGuard in place of DefaultPreemption", after)
 	}
+	weights := map[string]int32{}
+	rest := int32(0)
+	for _, p := range enabled.Score.Enabled {
+		if weights[p.Name] = p.Weight; p.Name != "OrdinalPlacement" && p.Name != "SlotHold" {
+			rest += p.Weight
+		}
+	}
+	if weights["OrdinalPlacement"] <= rest || weights["SlotHold"] <= rest {
+		t.Errorf("weights are %v: together, others decide against OrdinalPlacement or SlotHold", weights)
+	}
 	if reserve := enabled.Reserve.Enabled; !slices.ContainsFunc(reserve, func(p config.Plugin) bool { return p.Name == "OrdinalPlacement" }) {
 		t.Errorf("OrdinalPlacement is not in Reserve: %v", reserve)
 	}

@@ -91,6 +91,8 @@ type SlotHold struct {
 var (
 	_ fwk.PreFilterPlugin   = &SlotHold{}
 	_ fwk.FilterPlugin      = &SlotHold{}
+	_ fwk.PreScorePlugin    = &SlotHold{}
+	_ fwk.ScorePlugin       = &SlotHold{}
 	_ fwk.ReservePlugin     = &SlotHold{}
 	_ fwk.PostBindPlugin    = &SlotHold{}
 	_ fwk.EnqueueExtensions = &SlotHold{}
@@ -231,21 +233,12 @@ func (pl *SlotHold) Reserve(ctx context.Context, state fwk.CycleState, pod *v1.P
 		pl.shared.Refusals.Retry(pod) // another node may do, and the next cycle knows of the hold
 		return status
 	}
-	taken := *s
-	for _, hold := range holds {
-		own := s.fills && s.slot == hold.Slot
-		if !own && !s.respects(hold) && pl.lacking(ctx, everyOther(s), pod, nodeInfo, []statefulset.Hold{hold}) != "" {
-			taken.took = append(taken.took, hold)
-		}
-	}
-	if len(taken.took) > 0 {
+	if took := pl.takes(ctx, s, pod, nodeInfo, holds); len(took) > 0 {
+		taken := *s
+		taken.took = took
 		state.Write(stateKey, &taken)
 	}
 	return nil
-}
-
-func everyOther(s *subject) func(statefulset.Hold) bool {
-	return func(hold statefulset.Hold) bool { return !s.fills || s.slot != hold.Slot }
 }
 
 // Unreserve has nothing to take back.
