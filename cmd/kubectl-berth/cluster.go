@@ -5,6 +5,7 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/berth-dev/berth/plugins/policies"
 	"github.com/spf13/cobra"
@@ -22,6 +23,7 @@ type cluster struct {
 	kube      kubernetes.Interface
 	policies  policyLister
 	namespace string
+	now       func() time.Time
 
 	schedulerNamespace string
 	configFile         string
@@ -75,7 +77,7 @@ func (o *options) connect() (*cluster, error) {
 		return nil, err
 	}
 	return &cluster{
-		kube: kube, policies: policies, namespace: namespace,
+		kube: kube, policies: policies, namespace: namespace, now: time.Now,
 		schedulerNamespace: o.schedulerNamespace, configFile: o.configFile,
 	}, nil
 }

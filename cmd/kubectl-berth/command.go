@@ -4,6 +4,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -52,7 +53,7 @@ PlacementPolicy selects and finds the ordinal of (pp/NAME).`
 
 Each node that the plan leaves is judged by the checks that one look at the API
 allows: taints, node affinity, the rules of the policy, volumes, other pods of
-the set, ports and free resources. What the scheduler said last is quoted.
+the set, ports, free resources and room that is kept for others. What the scheduler said last is quoted.
 
 A pod that a StatefulSet wants and has not made yet is explained too.`
 
@@ -61,6 +62,30 @@ A pod that a StatefulSet wants and has not made yet is explained too.`
 
   # The same
   kubectl berth explain db-4`
+
+	holdsLong = `List the room that is kept for slots whose pods are away.
+
+When the pod of a slot leaves its node and its set still wants the slot, the
+scheduler keeps the room for the slot until it is back. It notes that on the
+claims of the slot, and the notes are what is listed. Sets without claims have no
+notes: room is kept for their slots too, and is not seen from here.
+
+A slot whose volume can be reached from one node only keeps its room there without
+expiry. For others it is home.holdFor of their policy, from when the pod is gone.
+The note has since when the pod leaves, so the rest of the time is given as what it
+is at least and at most.`
+
+	holdsExample = `  # The room that is kept in the namespace
+  kubectl berth holds
+
+  # In all namespaces
+  kubectl berth holds -A
+
+  # For the slots of StatefulSet db
+  kubectl berth holds sts/db
+
+  # For programs
+  kubectl berth holds -o json`
 )
 
 // newCommand returns `kubectl berth`.
@@ -84,7 +109,7 @@ func newCommandFor(streams genericiooptions.IOStreams, o *options, connect conne
 	cmd.SetErr(streams.ErrOut)
 	o.kubeconfig.AddFlags(cmd.PersistentFlags())
 	complete(cmd, "namespace", completeNamespaces(connect))
-	cmd.AddCommand(newPlanCommand(o, connect), newExplainCommand(o, connect))
+	cmd.AddCommand(newPlanCommand(o, connect), newExplainCommand(o, connect), newHoldsCommand(o, connect))
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
 	return cmd
 }
@@ -136,15 +161,43 @@ func newExplainCommand(o *options, connect connector) *cobra.Command {
 			if err != nil {
 				return usage(cmd, err)
 			}
-			return o.run(cmd, connect, func(c *cluster) (textual, error) {
-				v, err := c.look(cmd.Context())
+			return o.run(cmd, connect, func(c *cluster) (textual, error) { return c.explain(cmd.Context(), about.name) })
+		},
+	}
+	o.add(cmd)
+	return cmd
+}
+
+func newHoldsCommand(o *options, connect connector) *cobra.Command {
+	var everywhere bool
+	cmd := &cobra.Command{
+		Use:               "holds [sts/NAME | pp/NAME]",
+		Short:             "List the room that is kept for slots whose pods are away",
+		Long:              holdsLong,
+		Example:           holdsExample,
+		ValidArgsFunction: completeTargets(connect, kindSet, kindPolicy),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var about *target
+			if len(args) > 0 {
+				one, err := parseTarget(args, kindSet, kindPolicy)
 				if err != nil {
-					return nil, err
+					return usage(cmd, err)
 				}
-				return c.explain(cmd.Context(), v, about.name)
+				about = &one
+			}
+			if about != nil && everywhere {
+				return usage(cmd, errors.New("a set is in one namespace: name it with -n, or leave it out with --all-namespaces"))
+			}
+			return o.run(cmd, connect, func(c *cluster) (textual, error) {
+				report, err := c.holds(cmd.Context(), about, everywhere)
+				if err == nil && o.output == formatTable && report.none() != "" {
+					fmt.Fprintln(cmd.ErrOrStderr(), report.none())
+				}
+				return report, err
 			})
 		},
 	}
+	cmd.Flags().BoolVarP(&everywhere, "all-namespaces", "A", false, "List the room that is kept in all namespaces.")
 	o.add(cmd)
 	return cmd
 }

@@ -14,10 +14,18 @@ import (
 	"github.com/berth-dev/berth/plugins/statefulset"
 	appsv1 "k8s.io/api/apps/v1"
 	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// explain says where a pod belongs, and what keeps it from being there.
-func (c *cluster) explain(ctx context.Context, v *view, name string) (*explainReport, error) {
+// explain says where a pod belongs, and what keeps it from being there: that may
+// be pods and holds of other namespaces.
+func (c *cluster) explain(ctx context.Context, name string) (*explainReport, error) {
+	all, partial, err := c.surveyWidely(ctx)
+	if err != nil {
+		return nil, err
+	}
+	v := all.of(c.namespace)
 	report := &explainReport{Namespace: v.namespace, Pod: name}
 	pod := v.pods[name]
 	var slot statefulset.Slot
@@ -28,7 +36,6 @@ func (c *cluster) explain(ctx context.Context, v *view, name string) (*explainRe
 			return report, c.hear(ctx, pod, report)
 		}
 	} else {
-		var err error
 		if slot, err = v.slotNamed(name); err != nil {
 			return nil, err
 		}
@@ -66,10 +73,21 @@ func (c *cluster) explain(ctx context.Context, v *view, name string) (*explainRe
 			report.Notes = append(report.Notes, fmt.Sprintf("node %s is nominated: pods of lower priority are leaving it for this one", node))
 		}
 	}
-	if err := c.obstacles(ctx, s, answer, report); err != nil {
-		return nil, err
+	if s.obstacles(ctx, all, answer, report); len(report.Nodes) > 0 && partial != "" {
+		report.Notes = append(report.Notes, partial)
 	}
 	return report, c.hear(ctx, pod, report)
+}
+
+// surveyWidely reads all namespaces; without the right to do so the one, and
+// says what that leaves out.
+func (c *cluster) surveyWidely(ctx context.Context) (all *survey, partial string, err error) {
+	all, err = c.survey(ctx, metav1.NamespaceAll)
+	if apierrors.IsForbidden(err) {
+		partial = "all namespaces can not be read, so only pods and holds of this one are counted: " + err.Error()
+		all, err = c.survey(ctx, c.namespace)
+	}
+	return all, partial, err
 }
 
 // remarks says what a set makes of the pod of a slot.
@@ -108,21 +126,15 @@ func (v *view) slotNamed(name string) (statefulset.Slot, error) {
 
 // obstacles counts what speaks against the nodes that the slot may have by its
 // plan.
-func (c *cluster) obstacles(ctx context.Context, s *subject, answer statefulset.Answer, report *explainReport) error {
+func (s *subject) obstacles(ctx context.Context, all *survey, answer statefulset.Answer, report *explainReport) {
 	if s.policy == nil {
-		return nil
+		return
 	}
 	if answer.Spread() && answer.Domain == "" {
 		report.Notes = append(report.Notes, fmt.Sprintf(ordinalplacement.ErrReasonNoDomain, answer.Placement, s.topologyKey()))
-		return nil
+		return
 	}
-	judge, err := c.judge(ctx, s, answer.Slot)
-	if err != nil {
-		return err
-	}
-	if judge.partial != "" {
-		report.Notes = append(report.Notes, judge.partial)
-	}
+	judge := newJudge(ctx, all, s, answer.Slot)
 	domains := []string{""}
 	if answer.Spread() {
 		domains = append([]string{answer.Domain}, answer.Fallback...)
@@ -136,5 +148,4 @@ func (c *cluster) obstacles(ctx context.Context, s *subject, answer statefulset.
 		}
 		report.Nodes = append(report.Nodes, nodesReport{Domain: domain, Total: len(nodes), Obstacles: judge.all(nodes)})
 	}
-	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/berth-dev/berth/plugins/statefulset"
 	appsv1 "k8s.io/api/apps/v1"
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -50,6 +51,15 @@ func forbidden(resource, namespace string) func(*fake.Clientset) {
 			return true, nil, apierrors.NewForbidden(action.GetResource().GroupResource(), "", errors.New(`User "jane" cannot list it`))
 		})
 	}
+}
+
+// urgent raises the priority in the note on a claim.
+func urgent(claim []runtime.Object, priority int32) []runtime.Object {
+	of := &claim[0].(*v1.PersistentVolumeClaim).ObjectMeta
+	note, _ := statefulset.ParseNote(of.Annotations[statefulset.LastNode])
+	note.Priority = priority
+	metav1.SetMetaDataAnnotation(of, statefulset.LastNode, note.String())
+	return claim
 }
 
 func (w *world) but(change func(*fake.Clientset)) *world {
@@ -126,6 +136,21 @@ func TestExplain(t *testing.T) {
 					forbidden("pods", "")(client)
 					forbidden("events", ns)(client)
 				}),
+			args: "db-0",
+		},
+		"room kept": { // on a1, where it lacks; on a2 for the pod itself; on a3 for one that still takes it; on a4 for one of lower priority
+			world: threeZones(set("db", 1, "data"), asking(pod("db", 0), "2500m", "1Gi").PVC("data-db-0").Priority(8).Obj(), node("a3", "a").Obj(), node("a4", "a").Obj(),
+				asking(other("one", "a1"), "1", "1Gi").Obj(), asking(other("two", "a2"), "1", "1Gi").Obj(), asking(other("four", "a4"), "1", "1Gi").Obj()).
+				add(kept(bound("data-db-0", "a"), "a2", time.Minute)...).
+				add(inNamespace("dev", []runtime.Object{set("mq", 4, "wal"), asking(running("mq", 3, "a3"), "1", "1Gi").Terminating().Obj()})...).
+				add(inNamespace("dev", urgent(kept(bound("wal-mq-1", "a"), "a1", time.Minute), 8))...).
+				add(inNamespace("dev", urgent(kept(bound("wal-mq-3", "a"), "a3", time.Minute), 8))...).
+				add(inNamespace("dev", kept(bound("wal-mq-0", "a"), "a4", time.Minute))...),
+			args: "db-0",
+		},
+		"room kept beside siblings": { // whatever their priority
+			world: threeZones(set("db", 2, "data"), asking(pod("db", 0), "3500m", "1Gi").PVC("data-db-0").Priority(8).Obj()).without("a2").
+				add(bound("data-db-0", "a")...).add(kept(bound("data-db-1", "a"), "a1", time.Minute)...),
 			args: "db-0",
 		},
 		"selected":            {world: threeZones(broker("kafka-1", "").Obj()).add(brokerClaim("data-kafka-1", "b")...).policy(t, "kafka", kafka), args: "kafka-1"},

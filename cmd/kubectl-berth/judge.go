@@ -11,11 +11,10 @@ import (
 	"strings"
 
 	"github.com/berth-dev/berth/plugins/ordinalplacement"
+	"github.com/berth-dev/berth/plugins/slothold"
 	"github.com/berth-dev/berth/plugins/statefulset"
 	v1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
@@ -34,7 +33,7 @@ import (
 
 // judge looks for what keeps a pod off a node, by upstream's own checks. It
 // knows what one look at the API shows: not the other plugins, like affinity to
-// other pods, and not the scheduler's memory.
+// other pods, and not the scheduler's memory, but for what it notes.
 type judge struct {
 	logger  klog.Logger
 	subject *subject
@@ -44,12 +43,11 @@ type judge struct {
 	reason  string // of the rule
 	volumes []*v1.PersistentVolume
 	onNode  map[string][]*v1.Pod
-	// partial says what can not be judged.
-	partial string
+	kept    map[string][]hold
 }
 
-func (c *cluster) judge(ctx context.Context, s *subject, slot statefulset.Slot) (*judge, error) {
-	j := &judge{logger: klog.FromContext(ctx), subject: s, slot: slot, pod: s.asks, onNode: map[string][]*v1.Pod{}}
+func newJudge(ctx context.Context, all *survey, s *subject, slot statefulset.Slot) *judge {
+	j := &judge{logger: klog.FromContext(ctx), subject: s, slot: slot, pod: s.asks, onNode: map[string][]*v1.Pod{}, kept: map[string][]hold{}}
 	if i := s.policy.RuleOf(slot.Ordinal); i >= 0 {
 		j.rule = &s.policy.Rules[i]
 		j.reason = fmt.Sprintf(ordinalplacement.ErrReasonUnselected, i, j.rule.Ordinals, j.rule.Text)
@@ -59,21 +57,27 @@ func (c *cluster) judge(ctx context.Context, s *subject, slot statefulset.Slot) 
 			j.volumes = append(j.volumes, volume)
 		}
 	}
-	note := func(pod *v1.Pod) {
-		if pod.Spec.NodeName != "" && !podutil.IsPodTerminal(pod) {
-			j.onNode[pod.Spec.NodeName] = append(j.onNode[pod.Spec.NodeName], pod)
+	for _, pods := range all.pods {
+		for _, pod := range pods {
+			if pod.Spec.NodeName != "" && !podutil.IsPodTerminal(pod) {
+				j.onNode[pod.Spec.NodeName] = append(j.onNode[pod.Spec.NodeName], pod)
+			}
 		}
 	}
-	err := visit(ctx, c.kube.CoreV1().Pods(metav1.NamespaceAll).List, note)
-	if apierrors.IsForbidden(err) {
-		j.partial = "pods of all namespaces can not be listed, so only those of this one are counted: " + err.Error()
-		j.onNode = map[string][]*v1.Pod{}
-		for _, pod := range s.pods {
-			note(pod)
+	for _, held := range all.held(ctx, nil) {
+		if j.respects(held.hold.Hold) {
+			j.kept[held.hold.Node] = append(j.kept[held.hold.Node], held.hold)
 		}
-		err = nil
 	}
-	return j, wrap("listing pods of all namespaces", err)
+	return j
+}
+
+// respects tells whether a hold keeps the pod out, as the scheduler does.
+func (j *judge) respects(hold statefulset.Hold) bool {
+	if hold.Slot.Set == j.slot.Set {
+		return hold.Slot != j.slot
+	}
+	return hold.Priority >= corev1helpers.PodPriority(j.pod)
 }
 
 // all counts what speaks against nodes, the most frequent first. A node that
@@ -145,8 +149,35 @@ func (j *judge) lacks(node *v1.Node) []refusal {
 	if j.subject.policy.SeparateNodes == statefulset.NeedOwnNode && slices.ContainsFunc(pods, j.sibling) {
 		all = append(all, refusal{reason: fmt.Sprintf(ordinalplacement.ErrReasonShared, j.slot.Set)})
 	}
+	short := j.admission(node, pods)
+	all = append(all, short...)
+	kept := j.kept[node.Name]
+	if len(kept) == 0 {
+		return all
+	}
+	var sets, lacks []string
+	beside := slices.Clone(pods)
+	for _, h := range kept {
+		beside = append(slices.DeleteFunc(beside, func(pod *v1.Pod) bool { return pod == h.pod }), h.StandIn)
+		sets = append(sets, h.Slot.Set.String())
+	}
+	for _, more := range j.admission(node, beside) {
+		if !slices.ContainsFunc(short, func(r refusal) bool { return r.reason == more.reason }) {
+			lacks = append(lacks, more.reason)
+		}
+	}
+	if len(lacks) > 0 {
+		slices.Sort(lacks)
+		all = append(all, refusal{reason: fmt.Sprintf(slothold.ErrReasonKept, strings.Join(slices.Compact(sets), ", "), strings.Join(lacks, ", "))})
+	}
+	return all
+}
+
+// admission returns what the pod lacks on a node beside other pods.
+func (j *judge) admission(node *v1.Node, pods []*v1.Pod) []refusal {
 	info := framework.NewNodeInfo(pods...)
 	info.SetNode(node)
+	var all []refusal
 	for _, result := range scheduler.AdmissionCheck(j.pod, info, true) {
 		if result.InsufficientResource != nil {
 			result.Reason = result.InsufficientResource.Reason

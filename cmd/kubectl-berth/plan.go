@@ -14,7 +14,7 @@ import (
 // plan works out where the ordinals of a set belong, as it is or as if it had
 // so many replicas.
 func (v *view) plan(ctx context.Context, about target, scaleTo *int) (*planReport, error) {
-	key, err := v.find(about)
+	key, err := v.find(about, "plan")
 	if err != nil {
 		return nil, err
 	}
@@ -82,8 +82,8 @@ func (s *subject) placements(wanted []int) ([]statefulset.Placement, error) {
 	return placements, nil
 }
 
-// find returns the set that a target means.
-func (v *view) find(t target) (statefulset.SetKey, error) {
+// find returns the set that a target of a command means.
+func (v *view) find(t target, command string) (statefulset.SetKey, error) {
 	key := statefulset.SetKey{Namespace: v.namespace, Name: t.name}
 	if t.kind == kindSet {
 		if v.Set(key) == nil {
@@ -99,10 +99,10 @@ func (v *view) find(t target) (statefulset.SetKey, error) {
 		return key, nil
 	}
 	if ref := policy.Spec.TargetRef; ref != nil {
-		return key, fmt.Errorf("PlacementPolicy %q is for a StatefulSet: see kubectl berth plan sts/%s", t.name, ref.Name)
+		return key, fmt.Errorf("PlacementPolicy %q is for a StatefulSet: see kubectl berth %s sts/%s", t.name, command, ref.Name)
 	}
 	if policy.Spec.Ordinal == nil {
-		return key, fmt.Errorf("PlacementPolicy %q selects StatefulSets: see kubectl berth plan sts/NAME", t.name)
+		return key, fmt.Errorf("PlacementPolicy %q selects StatefulSets: see kubectl berth %s sts/NAME", t.name, command)
 	}
 	return key, fmt.Errorf("PlacementPolicy %q is invalid and has no effect: see kubectl describe pp %s -n %s", t.name, t.name, v.namespace)
 }

@@ -3,6 +3,13 @@
 
 package main
 
+import (
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
 // The reports are what the commands print as YAML and JSON. Names of fields,
 // and the words of State and of PolicyReport.Source, stay as they are; fields
 // may be added.
@@ -151,4 +158,44 @@ type obstacleReport struct {
 type saying struct {
 	Where string `json:"where"`
 	Text  string `json:"text"`
+}
+
+// holdsReport is the room that is kept.
+type holdsReport struct {
+	// Holds are by namespace, set and ordinal.
+	Holds []holdReport `json:"holds"`
+	Notes []string     `json:"notes,omitempty"`
+
+	everywhere bool
+	// blind says why holds would not be seen.
+	blind string
+}
+
+// holdReport is the room that is kept for one slot.
+type holdReport struct {
+	Set     setReport `json:"set"`
+	Ordinal int       `json:"ordinal"`
+	// Pod is the one that leaves, or the next one that waits.
+	Pod   string `json:"pod,omitempty"`
+	State state  `json:"state"`
+	// Detail completes the State for people.
+	Detail    string `json:"detail,omitempty"`
+	Node      string `json:"node"`
+	NodeState string `json:"nodeState"`
+	// Requests are what is kept for the slot: what its last pod asked for or
+	// what its next one does, whichever is more of each.
+	Requests v1.ResourceList `json:"requests,omitempty"`
+	// Priority is that of the last pod: pods of a higher one may take the room.
+	Priority int32 `json:"priority"`
+	// Since is when the last pod began to leave.
+	Since metav1.Time `json:"since"`
+	// Fixed means that the slot can run on this node only, and that the hold
+	// does not expire. Others end HoldFor after the last pod is gone, between the
+	// two times, which are absent while it is not gone.
+	Fixed         bool             `json:"fixed"`
+	HoldFor       *metav1.Duration `json:"holdFor,omitempty"`
+	EndsNotBefore *metav1.Time     `json:"endsNotBefore,omitempty"`
+	EndsNotAfter  *metav1.Time     `json:"endsNotAfter,omitempty"`
+
+	now time.Time
 }

@@ -17,8 +17,8 @@ import (
 	"k8s.io/client-go/tools/pager"
 )
 
-// view is what exists, read once: of one namespace, and of the cluster what
-// its pods depend on. It is the planner's source.
+// view is what exists in one namespace, and in the cluster what its pods depend
+// on. It is the planner's source.
 type view struct {
 	namespace string
 	sets      map[string]*appsv1.StatefulSet
@@ -38,26 +38,60 @@ type member struct {
 	claims []string
 }
 
-// look reads everything at once; the first thing that can not be read is the
-// error.
+// survey is what exists, read once: of one namespace or of all, and of the
+// cluster what pods depend on.
+type survey struct {
+	sets     listing[*appsv1.StatefulSet]
+	pods     listing[*v1.Pod]
+	claims   listing[*v1.PersistentVolumeClaim]
+	nodes    listing[*v1.Node]
+	volumes  listing[*v1.PersistentVolume]
+	classes  listing[*storagev1.StorageClass]
+	policies *policyShelf
+	profiles profiles
+}
+
+// listing is objects by namespace, which is empty for those of the cluster, and
+// by name.
+type listing[P any] map[string]map[string]P
+
+// look reads everything of the namespace at once; the first thing that can not
+// be read is the error.
 func (c *cluster) look(ctx context.Context) (*view, error) {
-	v := &view{namespace: c.namespace}
-	ns, core := c.namespace, c.kube.CoreV1()
-	err := together(ctx,
-		read(&v.sets, "StatefulSets", c.kube.AppsV1().StatefulSets(ns).List),
-		read(&v.pods, "pods", core.Pods(ns).List),
-		read(&v.claims, "PersistentVolumeClaims", core.PersistentVolumeClaims(ns).List),
-		read(&v.nodes, "nodes", core.Nodes().List),
-		read(&v.volumes, "PersistentVolumes", core.PersistentVolumes().List),
-		read(&v.classes, "StorageClasses", c.kube.StorageV1().StorageClasses().List),
-		func(ctx context.Context) (err error) { v.policies, err = shelve(ctx, c.policies); return err },
-		func(ctx context.Context) (err error) { v.profiles, err = c.readProfiles(ctx); return err },
-	)
+	all, err := c.survey(ctx, c.namespace)
 	if err != nil {
 		return nil, err
 	}
+	return all.of(c.namespace), nil
+}
+
+// survey reads everything of a namespace, or of all.
+func (c *cluster) survey(ctx context.Context, namespace string) (*survey, error) {
+	s, core := &survey{}, c.kube.CoreV1()
+	err := together(ctx,
+		read(&s.sets, "StatefulSets", c.kube.AppsV1().StatefulSets(namespace).List),
+		read(&s.pods, "pods", core.Pods(namespace).List),
+		read(&s.claims, "PersistentVolumeClaims", core.PersistentVolumeClaims(namespace).List),
+		read(&s.nodes, "nodes", core.Nodes().List),
+		read(&s.volumes, "PersistentVolumes", core.PersistentVolumes().List),
+		read(&s.classes, "StorageClasses", c.kube.StorageV1().StorageClasses().List),
+		func(ctx context.Context) (err error) { s.policies, err = shelve(ctx, c.policies); return err },
+		func(ctx context.Context) (err error) { s.profiles, err = c.readProfiles(ctx); return err },
+	)
+	return s, err
+}
+
+// of returns the view of one namespace.
+func (s *survey) of(namespace string) *view {
+	const cluster = metav1.NamespaceNone
+	v := &view{
+		namespace: namespace,
+		sets:      s.sets[namespace], pods: s.pods[namespace], claims: s.claims[namespace],
+		nodes: s.nodes[cluster], volumes: s.volumes[cluster], classes: s.classes[cluster],
+		policies: s.policies, profiles: s.profiles,
+	}
 	v.enroll()
-	return v, nil
+	return v
 }
 
 // together runs the reads at once. They share one deadline, so that a server
@@ -76,15 +110,20 @@ func together(ctx context.Context, reads ...func(context.Context) error) error {
 	return first
 }
 
-// read returns a function that lists objects, page by page, and keeps them by
-// name.
+// read returns a function that lists objects, page by page, and keeps them.
 func read[T any, P interface {
 	*T
 	metav1.Object
-}, L runtime.Object](into *map[string]P, what string, list func(context.Context, metav1.ListOptions) (L, error)) func(context.Context) error {
+}, L runtime.Object](into *listing[P], what string, list func(context.Context, metav1.ListOptions) (L, error)) func(context.Context) error {
 	return func(ctx context.Context) error {
-		found := map[string]P{}
-		err := visit(ctx, list, func(one P) { found[one.GetName()] = one })
+		found := listing[P]{}
+		err := visit(ctx, list, func(one P) {
+			namespace := one.GetNamespace()
+			if found[namespace] == nil {
+				found[namespace] = map[string]P{}
+			}
+			found[namespace][one.GetName()] = one
+		})
 		*into = found
 		return wrap("listing "+what, err)
 	}

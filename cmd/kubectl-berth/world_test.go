@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/berth-dev/berth/plugins/api/v1alpha1"
 	"github.com/berth-dev/berth/plugins/statefulset"
@@ -29,6 +30,9 @@ import (
 )
 
 const ns = "prod"
+
+// now is when the commands are run.
+var now = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
 
 // world is a cluster in the few words that the tests tell apart. Its policies
 // are as old as their place in the list.
@@ -170,23 +174,30 @@ func claim(name string) *st.PersistentVolumeClaimWrapper {
 // run runs the command on the world, and sees that it only reads.
 func (w *world) run(t *testing.T, args ...string) (string, error) {
 	t.Helper()
+	out, _, err := w.runs(t, args...)
+	return out, err
+}
+
+// runs is run that returns what is said on the standard error, too.
+func (w *world) runs(t *testing.T, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
 	client := fake.NewClientset(w.objects...)
 	if w.change != nil {
 		w.change(client)
 	}
-	var out bytes.Buffer
+	var out, said bytes.Buffer
 	o := newOptions()
-	cmd := newCommandFor(genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: &out, ErrOut: &bytes.Buffer{}}, o, func() (*cluster, error) {
-		return &cluster{kube: client, policies: w, namespace: ns, schedulerNamespace: o.schedulerNamespace, configFile: o.configFile}, nil
+	cmd := newCommandFor(genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: &out, ErrOut: &said}, o, func() (*cluster, error) {
+		return &cluster{kube: client, policies: w, namespace: ns, now: func() time.Time { return now }, schedulerNamespace: o.schedulerNamespace, configFile: o.configFile}, nil
 	})
 	cmd.SetArgs(args)
-	err := cmd.ExecuteContext(t.Context())
+	err = cmd.ExecuteContext(t.Context())
 	for _, action := range client.Actions() {
 		if !slices.Contains([]string{"get", "list"}, action.GetVerb()) {
 			t.Errorf("berth %s does %s %s, want it only to read", strings.Join(args, " "), action.GetVerb(), action.GetResource().Resource)
 		}
 	}
-	return out.String(), err
+	return out.String(), said.String(), err
 }
 
 // golden compares output with testdata/NAME.txt, which is written when the

@@ -1,0 +1,156 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"time"
+
+	"github.com/berth-dev/berth/plugins/api/v1alpha1"
+	"github.com/berth-dev/berth/plugins/statefulset"
+	v1 "k8s.io/api/core/v1"
+	podresources "k8s.io/component-helpers/resource"
+	corev1defaults "k8s.io/kubernetes/pkg/apis/core/v1"
+)
+
+// hold is the room that is kept for a slot, as far as it is seen.
+type hold struct {
+	statefulset.Hold
+	// pod is the one of the slot that leaves, or the next one that waits.
+	pod *v1.Pod
+	// gone means that the last pod is not there any more.
+	gone    bool
+	holdFor time.Duration
+	// assumed means that holdFor is that of defaults, as the configuration of
+	// the scheduler was not found.
+	assumed bool
+}
+
+// noted lists the slots of which a claim says that room is kept for them.
+func (v *view) noted() map[statefulset.Slot]struct{} {
+	noted := map[statefulset.Slot]struct{}{}
+	for name, claim := range v.claims {
+		note, err := statefulset.ParseNote(claim.Annotations[statefulset.LastNode])
+		if err != nil || note.HoldStart == nil {
+			continue
+		}
+		of := statefulset.SlotsOfClaim(claim.Namespace, name, v.templatesOf)
+		for _, claimed := range of {
+			noted[claimed.Slot] = struct{}{}
+		}
+		if slot, ok := v.policies.book.SlotOfClaim(claim); ok && len(of) == 0 {
+			noted[slot] = struct{}{}
+		}
+	}
+	return noted
+}
+
+// kept returns the room that is kept for a slot by its note. The scheduler
+// writes notes a moment after it decides, and none while it is down: so the
+// decision is made again, by its own code, and a note that what exists speaks
+// against is left out. Only time ends no hold here. The scheduler counts it from
+// when the pod was gone, of which the note knows no more than that it was later.
+func (s *subject) kept(slot statefulset.Slot) (hold, bool) {
+	note, noted := s.planner.Noted(slot)
+	if !noted || note.HoldStart == nil {
+		return hold{}, false
+	}
+	stays, leaves, waits := s.podsOf(slot)
+	if stays != nil {
+		return hold{}, false
+	}
+	h := hold{pod: leaves, gone: leaves == nil}
+	if waits != nil {
+		h.pod = waits
+	}
+	next := waits
+	if next == nil && s.set != nil {
+		next = podOf(s.set, slot)
+	}
+	h.holdFor, h.assumed = s.holdFor(next)
+	sight := statefulset.Sight{
+		Now: note.HoldStart.Time, Note: &note, Wanted: s.planner.Wants(slot),
+		Fixed: s.planner.OnlyNode(slot) == note.Node, HoldFor: h.holdFor, Next: requestsOf(next),
+	}
+	if node := s.Node(note.Node); node != nil {
+		sight.NodeThere, sight.NodeLeaving = true, node.Spec.Unschedulable || draining(node)
+	}
+	ledger := statefulset.NewHoldLedger()
+	ledger.Look([]statefulset.Slot{slot}, func(statefulset.Slot, statefulset.Berth) statefulset.Sight { return sight })
+	kept := ledger.Of(slot).Hold
+	if kept == nil {
+		return hold{}, false
+	}
+	h.Hold = *kept
+	return h, true
+}
+
+// podsOf returns of the pods that fill a slot one that stays on its node, one
+// that leaves it, and one that waits for a node.
+func (s *subject) podsOf(slot statefulset.Slot) (stays, leaves, waits *v1.Pod) {
+	pods := map[string]*v1.Pod{slot.PodName(): s.pods[slot.PodName()]}
+	if slot.Set.Selected {
+		pods = s.pods
+	}
+	for _, pod := range pods {
+		if pod == nil || pod.Status.Phase == v1.PodSucceeded || pod.Status.Phase == v1.PodFailed {
+			continue
+		}
+		if its, fills := s.slotOf(pod); !fills || its != slot {
+			continue
+		}
+		switch {
+		case pod.Spec.NodeName == "":
+			waits = pod
+		case pod.DeletionTimestamp == nil:
+			stays = pod
+		default:
+			leaves = pod
+		}
+	}
+	return stays, leaves, waits
+}
+
+// holdFor returns how long the scheduler keeps room for slots of the set that
+// could run elsewhere, also for pods of another scheduler.
+func (s *subject) holdFor(next *v1.Pod) (holdFor time.Duration, assumed bool) {
+	policy := s.policies.book.OfSelected(s.key)
+	if s.set != nil {
+		policy = s.policies.book.OfSet(s.set)
+	}
+	if policy == nil && s.set != nil {
+		profile, _ := s.profiles.of(next.Spec.SchedulerName)
+		policy, assumed = profile.placement, s.profiles.unread != ""
+	}
+	if policy == nil {
+		return v1alpha1.DefaultHoldFor, assumed
+	}
+	return policy.Home.HoldFor, assumed
+}
+
+// requestsOf returns what a pod asks of its node, as the API server completes it.
+func requestsOf(pod *v1.Pod) statefulset.Needs {
+	if pod == nil {
+		return statefulset.Needs{}
+	}
+	pod = pod.DeepCopy()
+	corev1defaults.SetDefaults_Pod(pod)
+	return statefulset.Needs{Requests: podresources.PodRequests(pod, podresources.PodResourcesOptions{UseStatusResources: true})}
+}
+
+// ends returns between which times the hold ends, both zero while that is not
+// known: it is holdFor after the last pod was gone, which was not before it
+// began to leave, and not after its successor was made.
+func (h hold) ends(now time.Time) (earliest, latest time.Time) {
+	if h.Fixed || !h.gone {
+		return time.Time{}, time.Time{}
+	}
+	gone := now
+	if h.pod != nil && h.pod.CreationTimestamp.Time.Before(now) {
+		gone = h.pod.CreationTimestamp.Time
+	}
+	if gone.Before(h.Since) { // the clocks differ
+		gone = h.Since
+	}
+	return h.Since.Add(h.holdFor), gone.Add(h.holdFor)
+}
