@@ -138,13 +138,14 @@ func TestExplain(t *testing.T) {
 				}),
 			args: "db-0",
 		},
-		"room kept": { // on a1, where it lacks; on a2 for the pod itself; on a3 for one that still takes it; on a4 for one of lower priority
-			world: threeZones(set("db", 1, "data"), asking(pod("db", 0), "2500m", "1Gi").PVC("data-db-0").Priority(8).Obj(), node("a3", "a").Obj(), node("a4", "a").Obj(),
-				asking(other("one", "a1"), "1", "1Gi").Obj(), asking(other("two", "a2"), "1", "1Gi").Obj(), asking(other("four", "a4"), "1", "1Gi").Obj()).
+		"room kept": { // on a1, where it lacks; on a2 for the pod itself; on a3 for one that still takes it; on a4 for one of lower priority; on a5, where it lacks anyway
+			world: threeZones(set("db", 1, "data"), asking(pod("db", 0), "2500m", "1Gi").PVC("data-db-0").Priority(8).Obj(), node("a3", "a").Obj(), node("a4", "a").Obj(), node("a5", "a").Obj(),
+				asking(other("one", "a1"), "1", "1Gi").Obj(), asking(other("two", "a2"), "1", "1Gi").Obj(), asking(other("four", "a4"), "1", "1Gi").Obj(), asking(other("five", "a5"), "3", "1Gi").Obj()).
 				add(kept(bound("data-db-0", "a"), "a2", time.Minute)...).
 				add(inNamespace("dev", []runtime.Object{set("mq", 4, "wal"), asking(running("mq", 3, "a3"), "1", "1Gi").Terminating().Obj()})...).
 				add(inNamespace("dev", urgent(kept(bound("wal-mq-1", "a"), "a1", time.Minute), 8))...).
 				add(inNamespace("dev", urgent(kept(bound("wal-mq-3", "a"), "a3", time.Minute), 8))...).
+				add(inNamespace("dev", urgent(kept(bound("wal-mq-2", "a"), "a5", time.Minute), 8))...).
 				add(inNamespace("dev", kept(bound("wal-mq-0", "a"), "a4", time.Minute))...),
 			args: "db-0",
 		},

@@ -76,7 +76,7 @@ func TestHolds(t *testing.T) {
 		"long in leaving": {
 			world: threeZones(set("db", 4, "data"), madeAgo(pod("db", 1), 5*time.Minute), madeAgo(pod("db", 2), 11*time.Minute)).
 				add(kept(bound("data-db-0", "a"), "a1", time.Hour)...).add(kept(bound("data-db-1", "b"), "b1", time.Hour)...).add(kept(bound("data-db-2", "c"), "c1", time.Hour)...).
-				add(kept(bound("data-db-3", "a"), "a1", -5*time.Second)...),
+				add(kept(bound("data-db-3", "a"), "a1", -time.Minute)...),
 		},
 		"left out": { // one that is back, given up, unwanted, of a node that is gone, of a node that others may leave, and of a claim that goes
 			world: threeZones(set("db", 5, "data"), running("db", 0, "a2").Obj(), node("a3", "a").Unschedulable(true).Obj()).

@@ -8,7 +8,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"time"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
@@ -32,7 +31,7 @@ func (r *holdsReport) text(out io.Writer) error {
 	for i := range r.Holds {
 		h := &r.Holds[i]
 		fmt.Fprintf(table, "%s%s/%s\t%d\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", namespace(h.Set.Namespace), h.Set.Kind.spellings()[0], h.Set.Name, h.Ordinal,
-			h.state(), h.Node, h.NodeState, requests(h.Requests), h.Priority, duration.HumanDuration(h.now.Sub(h.Since.Time)), h.expires())
+			h.state(), h.Node, h.NodeState, requests(h.Requests), h.Priority, duration.HumanDuration(max(0, h.now.Sub(h.Since.Time))), h.expires())
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -74,7 +73,7 @@ func (h *holdReport) expires() string {
 	case !h.EndsNotAfter.After(h.now):
 		return "a moment"
 	}
-	first, last := in(h.EndsNotBefore.Sub(h.now)), in(h.EndsNotAfter.Sub(h.now))
+	first, last := duration.HumanDuration(h.EndsNotBefore.Sub(h.now)), duration.HumanDuration(h.EndsNotAfter.Sub(h.now))
 	switch {
 	case !h.EndsNotBefore.After(h.now):
 		return "at most " + last
@@ -83,8 +82,6 @@ func (h *holdReport) expires() string {
 	}
 	return first + " to " + last
 }
-
-func in(d time.Duration) string { return duration.HumanDuration(d) }
 
 // requests writes resources one after the other, by name.
 func requests(list v1.ResourceList) string {
