@@ -78,9 +78,9 @@ func TestHolds(t *testing.T) {
 				add(kept(bound("data-db-0", "a"), "a1", time.Hour)...).add(kept(bound("data-db-1", "b"), "b1", time.Hour)...).add(kept(bound("data-db-2", "c"), "c1", time.Hour)...).
 				add(kept(bound("data-db-3", "a"), "a1", -time.Minute)...),
 		},
-		"left out": { // one that is back, given up, unwanted, of a node that is gone, of a node that others may leave, and of a claim that goes
-			world: threeZones(set("db", 5, "data"), running("db", 0, "a2").Obj(), node("a3", "a").Unschedulable(true).Obj()).
-				add(kept(bound("data-db-0", "a"), "a1", time.Minute)...).add(kept(bound("data-db-1", "b"), "b1", 0)...).add(kept(bound("data-db-5", "b"), "b1", time.Minute)...).
+		"left out": { // one that is back, one whose first claim says it stays (an old note is on the second), one that is unwanted, of a node that is gone, of a node that others may leave, and of a claim that goes
+			world: threeZones(set("db", 5, "data", "logs"), running("db", 0, "a2").Obj(), node("a3", "a").Unschedulable(true).Obj()).
+				add(kept(bound("data-db-0", "a"), "a1", time.Minute)...).add(kept(bound("data-db-1", "b"), "b1", 0)...).add(kept(bound("logs-db-1", "b"), "b1", time.Minute)...).add(kept(bound("data-db-5", "b"), "b1", time.Minute)...).
 				add(kept(bound("data-db-2", "c"), "gone", time.Minute)...).add(kept(bound("data-db-3", "a"), "a3", time.Minute)...).
 				add(going(kept(bound("data-db-4", "b"), "b1", time.Minute))),
 		},
