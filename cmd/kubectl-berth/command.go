@@ -71,9 +71,10 @@ claims of the slot, and the notes are what is listed. Sets without claims have n
 notes: room is kept for their slots too, and is not seen from here.
 
 A slot whose volume can be reached from one node only keeps its room there without
-expiry. For others it is home.holdFor of their policy, from when the pod is gone.
-The note has since when the pod leaves, so the rest of the time is given as what it
-is at least and at most.`
+expiry, and so does one whose policy says returnToNode: Required. For others it is
+home.holdFor of their policy, from when the pod is gone. The note has since when
+the pod leaves, so the rest of the time is given as what it is at least and at
+most.`
 
 	holdsExample = `  # The room that is kept in the namespace
   kubectl berth holds

@@ -21,8 +21,10 @@ type hold struct {
 	// gone means that the last pod is not there any more.
 	gone    bool
 	holdFor time.Duration
-	// assumed means that holdFor is that of defaults, as the configuration of
-	// the scheduler was not found.
+	// required means that the policy lets the slot run nowhere else.
+	required bool
+	// assumed means that this is what defaults say, as the configuration of the
+	// scheduler was not found.
 	assumed bool
 }
 
@@ -67,10 +69,10 @@ func (s *subject) kept(slot statefulset.Slot) (hold, bool) {
 	if next == nil && s.set != nil {
 		next = podOf(s.set, slot)
 	}
-	h.holdFor, h.assumed = s.holdFor(next)
+	h.holdFor, h.required, h.assumed = s.patience(next)
 	sight := statefulset.Sight{
 		Now: note.HoldStart.Time, Note: &note, Wanted: s.planner.Wants(slot),
-		Fixed: s.planner.OnlyNode(slot) == note.Node, HoldFor: h.holdFor, Next: requestsOf(next),
+		Fixed: h.required || s.planner.Confined(slot, note.Node), HoldFor: h.holdFor, Next: requestsOf(next),
 	}
 	if node := s.Node(note.Node); node != nil {
 		sight.NodeThere, sight.NodeLeaving = true, node.Spec.Unschedulable || draining(node)
@@ -111,9 +113,10 @@ func (s *subject) podsOf(slot statefulset.Slot) (stays, leaves, waits *v1.Pod) {
 	return stays, leaves, waits
 }
 
-// holdFor returns how long the scheduler keeps room for slots of the set that
-// could run elsewhere, also for pods of another scheduler.
-func (s *subject) holdFor(next *v1.Pod) (holdFor time.Duration, assumed bool) {
+// patience returns what the scheduler goes by for slots of the set: how long it
+// keeps the room of those that could run elsewhere, or that they may not. It
+// does so for pods of other schedulers, too.
+func (s *subject) patience(next *v1.Pod) (holdFor time.Duration, required, assumed bool) {
 	policy := s.policies.book.OfSelected(s.key)
 	if s.set != nil {
 		policy = s.policies.book.OfSet(s.set)
@@ -123,9 +126,9 @@ func (s *subject) holdFor(next *v1.Pod) (holdFor time.Duration, assumed bool) {
 		policy, assumed = profile.placement, s.profiles.unread != ""
 	}
 	if policy == nil {
-		return v1alpha1.DefaultHoldFor, assumed
+		return v1alpha1.DefaultHoldFor, false, assumed
 	}
-	return policy.Home.HoldFor, assumed
+	return policy.Home.HoldFor, policy.Home.Return == statefulset.ReturnRequired, assumed
 }
 
 // requestsOf returns what a pod asks of its node, as the API server completes it.

@@ -42,10 +42,10 @@ func (c *cluster) holds(ctx context.Context, about *target, everywhere bool) (*h
 	now, assumed := c.now(), false
 	for _, s := range all.held(ctx, only) {
 		report.Holds = append(report.Holds, s.holdReport(s.hold, now))
-		assumed = assumed || (s.hold.assumed && !s.hold.Fixed)
+		assumed = assumed || s.hold.assumed && !s.hold.Fixed
 	}
 	if assumed {
-		report.Notes = append(report.Notes, fmt.Sprintf("the scheduler's configuration was not found (%s): where no policy is for a set, home.holdFor is taken to be the default; name the file by --config", all.profiles.unread))
+		report.Notes = append(report.Notes, fmt.Sprintf("the scheduler's configuration was not found (%s): where no policy is for a set, home.holdFor and home.returnToNode are taken to be the defaults; name the file by --config", all.profiles.unread))
 	}
 	return report, nil
 }
@@ -86,7 +86,7 @@ func (s *subject) holdReport(h hold, now time.Time) holdReport {
 	r := holdReport{
 		Set:     setReport{Kind: kindSet, Namespace: s.key.Namespace, Name: s.key.Name},
 		Ordinal: h.Slot.Ordinal, State: stateAbsent, Node: h.Node, NodeState: nodeState(s.Node(h.Node)),
-		Requests: h.Needs.Requests, Priority: h.Priority, Since: metav1.NewTime(h.Since), Fixed: h.Fixed, now: now,
+		Requests: h.Needs.Requests, Priority: h.Priority, Since: metav1.NewTime(h.Since), Fixed: h.Fixed, required: h.required, now: now,
 	}
 	if s.key.Selected {
 		r.Set.Kind = kindPolicy

@@ -98,6 +98,10 @@ func TestHolds(t *testing.T) {
 			world: threeZones(set("db", 1, "data"), set("mq", 1, "data")).policy(t, "short", toDB+"home: {holdFor: 90s}\n").policy(t, "none", strings.ReplaceAll(toDB, "db", "mq")+"home: {holdFor: 0s}\n").
 				add(kept(bound("data-db-0", "a"), "a1", time.Minute)...).add(kept(bound("data-mq-0", "b"), "b1", time.Minute)...),
 		},
+		"required": { // whatever becomes of its node
+			world: threeZones(set("db", 1, "data"), node("a3", "a").Unschedulable(true).Obj()).policy(t, "back", toDB+"home: {returnToNode: Required}\n").
+				add(kept(bound("data-db-0", "a"), "a3", time.Hour)...),
+		},
 		"another scheduler": { // whose pods give way to holds no more than its sets lose them
 			world: threeZones(scheduledBy("default-scheduler", set("db", 1, "data"))).policy(t, "short", toDB+"home: {holdFor: 90s}\n").add(kept(bound("data-db-0", "a"), "a1", time.Minute)...),
 		},

@@ -66,6 +66,8 @@ func (h *holdReport) state() string {
 // expires says what is known of the end of a hold.
 func (h *holdReport) expires() string {
 	switch {
+	case h.required:
+		return "no expiry (home.returnToNode is Required)"
 	case h.Fixed:
 		return "no expiry (its volume is on this node only)"
 	case h.EndsNotAfter == nil:

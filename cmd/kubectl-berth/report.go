@@ -197,5 +197,6 @@ type holdReport struct {
 	EndsNotBefore *metav1.Time     `json:"endsNotBefore,omitempty"`
 	EndsNotAfter  *metav1.Time     `json:"endsNotAfter,omitempty"`
 
-	now time.Time
+	required bool // by its policy, whatever its volume
+	now      time.Time
 }
