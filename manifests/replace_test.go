@@ -9,13 +9,16 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/kubernetes/pkg/scheduler/apis/config"
 
 	"github.com/berth-dev/berth/autoscaler/simulator"
+	"github.com/berth-dev/berth/plugins/ordinalplacement"
 )
 
 // What replaces kube-scheduler places all pods as the scheduler beside it places
-// those that ask for it: only the names and the lease are others.
+// those that ask for it: the names and the lease are others, and sets that did
+// not ask for anything have no policy.
 func TestReplacementHasTheShippedProfileTwice(t *testing.T) {
 	shipped, replacing := configuration(t, "scheduler/config.yaml"), configuration(t, "overlays/replace/config.yaml")
 	if len(shipped.Profiles) != 1 {
@@ -23,12 +26,14 @@ func TestReplacementHasTheShippedProfileTwice(t *testing.T) {
 	}
 	want := shipped.DeepCopy()
 	want.LeaderElection.ResourceNamespace, want.LeaderElection.ResourceName = "kube-system", "kube-scheduler"
-	want.Profiles = nil
-	for _, name := range []string{shipped.Profiles[0].SchedulerName, v1.DefaultSchedulerName} {
-		profile := shipped.Profiles[0].DeepCopy()
-		profile.SchedulerName = name
-		want.Profiles = append(want.Profiles, *profile)
+	others := shipped.Profiles[0].DeepCopy()
+	others.SchedulerName = v1.DefaultSchedulerName
+	for i := range others.PluginConfig {
+		if others.PluginConfig[i].Name == ordinalplacement.Name {
+			others.PluginConfig[i].Args = &runtime.Unknown{Raw: []byte(`{"defaultPolicy":{}}`), ContentType: runtime.ContentTypeJSON}
+		}
 	}
+	want.Profiles = append(want.Profiles, *others)
 	if diff := cmp.Diff(want, replacing); diff != "" {
 		t.Errorf("overlays/replace/config.yaml (-want +got):\n%s", diff)
 	}
