@@ -125,7 +125,7 @@ func (s *slots) everySlot() (slots []statefulset.Slot) {
 	for _, slot := range s.source.slots() {
 		add(slot)
 	}
-	claims, _ := s.source.listers.claims.List(labels.Everything())
+	claims, _ := s.source.claims.List(labels.Everything())
 	for _, claim := range claims {
 		if _, noted := claim.Annotations[statefulset.LastNode]; !noted {
 			continue

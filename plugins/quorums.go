@@ -54,7 +54,7 @@ func (s *slots) Members(key statefulset.SetKey) map[int][]*v1.Pod {
 func (s *source) podNames(key statefulset.SetKey) map[int][]string {
 	names := map[int][]string{}
 	if key.Selected {
-		for _, ordinal := range s.members.Members(key) {
+		for _, ordinal := range s.Members(key) {
 			names[ordinal] = s.podsOf(statefulset.Slot{Set: key, Ordinal: ordinal})
 		}
 		return names
@@ -70,7 +70,7 @@ func (s *source) podNames(key statefulset.SetKey) map[int][]string {
 // Pods: see quorumguard.Sets. The scheduler's store of pods has no index by
 // namespace.
 func (s *slots) Pods(namespace string) []*v1.Pod {
-	pods, _ := s.source.listers.pods.List(labels.Everything())
+	pods, _ := s.source.pods.List(labels.Everything())
 	return slices.DeleteFunc(pods, func(pod *v1.Pod) bool { return pod.Namespace != namespace })
 }
 

@@ -34,7 +34,7 @@ func (pl *SlotHold) Score(ctx context.Context, state fwk.CycleState, pod *v1.Pod
 	if pl.touches(ctx, pl.subject(state, pod), pod, nodeInfo, pl.shared.Ledger.On(nodeInfo.Node().Name)) {
 		return 0, nil
 	}
-	return fwk.MaxNodeScore, nil
+	return fwk.MaxScore, nil
 }
 
 // ScoreExtensions is nil: scores need no second look.
