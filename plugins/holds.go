@@ -76,10 +76,15 @@ func (s *slots) Refused(pod *v1.Pod, node string) {
 func (s *slots) WasRefused(pod *v1.Pod, node string) bool { return s.holds.refused.at(pod.UID, node) }
 
 // TriedAnew: see slothold.Refusals.
-func (s *slots) TriedAnew(pod *v1.Pod) { s.holds.refused.forget(pod.UID) }
+func (s *slots) TriedAnew(pod *v1.Pod) { s.holds.refused.begins(pod.UID) }
 
 // Retry: see slothold.Refusals.
-func (s *slots) Retry(pod *v1.Pod) { s.activate([]*v1.Pod{pod}) }
+func (s *slots) Retry(pod *v1.Pod) {
+	s.activate([]*v1.Pod{pod})
+	if !s.simulated {
+		s.holds.refused.later(pod)
+	}
+}
 
 // Taken: see slothold.Refusals.
 func (s *slots) Taken(pod *v1.Pod, hold statefulset.Hold) {

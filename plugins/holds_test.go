@@ -4,6 +4,7 @@
 package plugins
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -79,5 +80,43 @@ func TestSimulationsBeginWithoutWhatIsOver(t *testing.T) {
 	defer l.checkpointHolds()()
 	if held := l.On("n1"); len(held) != 0 {
 		t.Errorf("an hour later %v is held", held)
+	}
+}
+
+// Who is woken while it is tried waits out its back-off, unless it is woken again.
+func TestWhoIsTriedIsWokenOnceMore(t *testing.T) {
+	for name, tt := range map[string]struct {
+		happens func(*refused)
+		now     string
+		later   string
+	}{
+		"tried before":             {happens: func(r *refused) { r.begins("other") }, now: "p"},
+		"being tried":              {happens: func(*refused) {}, now: "p", later: "p"},
+		"tried anew since":         {happens: func(r *refused) { r.begins("p") }},
+		"refused when it had been": {happens: func(r *refused) { r.later(waiter("p")) }, now: "p", later: "p"},
+		"placed in the end":        {happens: func(r *refused) { r.later(waiter("p")); r.forget("p") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRefused()
+			r.begins("p")
+			r.add(waiter("p"), "n1")
+			tt.happens(r)
+			names := func(pods []*v1.Pod) string {
+				var all []string
+				for _, pod := range pods {
+					all = append(all, pod.Name)
+				}
+				return strings.Join(all, " ")
+			}
+			if got := names(r.take("n1")); got != tt.now {
+				t.Errorf("woken %q, want %q", got, tt.now)
+			}
+			if got := names(r.due()); got != tt.later {
+				t.Errorf("woken once more %q, want %q", got, tt.later)
+			}
+			if got := names(r.due()); got != "" {
+				t.Errorf("woken for ever: %q", got)
+			}
+		})
 	}
 }

@@ -4,6 +4,8 @@
 package plugins
 
 import (
+	"maps"
+	"slices"
 	"sync"
 
 	v1 "k8s.io/api/core/v1"
@@ -12,14 +14,19 @@ import (
 
 // refused are the pods that were refused a node for the room that is kept
 // there, and have no node yet. They are woken when less is kept.
+//
+// The queue has a pod that is woken while it is tried wait out its back-off. So
+// that one is woken once more, a moment after it was tried.
 type refused struct {
 	mu     sync.Mutex
 	byNode map[string]map[types.UID]*v1.Pod
 	byPod  map[types.UID]map[string]struct{}
+	tried  types.UID // the one that is tried now, or was last: one is at a time
+	again  map[types.UID]*v1.Pod
 }
 
 func newRefused() *refused {
-	return &refused{byNode: map[string]map[types.UID]*v1.Pod{}, byPod: map[types.UID]map[string]struct{}{}}
+	return &refused{byNode: map[string]map[types.UID]*v1.Pod{}, byPod: map[types.UID]map[string]struct{}{}, again: map[types.UID]*v1.Pod{}}
 }
 
 func (r *refused) add(pod *v1.Pod, node string) {
@@ -55,7 +62,34 @@ func (r *refused) take(node string) (pods []*v1.Pod) {
 	for uid, pod := range r.byNode[node] {
 		pods = append(pods, pod)
 		r.drop(uid, node)
+		if uid == r.tried {
+			r.again[uid] = pod
+		}
 	}
+	return pods
+}
+
+// begins tells that a pod is tried anew: what it was refused before is over.
+func (r *refused) begins(uid types.UID) {
+	r.forget(uid)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tried = uid
+}
+
+// later has a pod woken once more that is tried now.
+func (r *refused) later(pod *v1.Pod) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.again[pod.UID] = pod
+}
+
+// due returns those to wake once more.
+func (r *refused) due() (pods []*v1.Pod) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	pods = slices.Collect(maps.Values(r.again))
+	clear(r.again)
 	return pods
 }
 
@@ -71,6 +105,7 @@ func (r *refused) at(uid types.UID, node string) bool {
 func (r *refused) forget(uid types.UID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	delete(r.again, uid)
 	for node := range r.byPod[uid] {
 		r.drop(uid, node)
 	}

@@ -81,6 +81,7 @@ func (s *slots) tick() {
 	for _, class := range s.storage.dropped.due(time.Now()) {
 		s.activate(s.storage.waiters.contending(class))
 	}
+	s.activate(s.holds.refused.due())
 	there := func(pod *v1.Pod) bool {
 		now := s.source.Pod(pod.Namespace, pod.Name)
 		return now != nil && now.UID == pod.UID
