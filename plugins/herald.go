@@ -96,21 +96,26 @@ func (h *herald) open(pod *v1.Pod) {
 	delete(h.told, pod.UID)
 }
 
-// tellSet tells a set, or the policy that selects it, what became of the room
-// of a slot.
-func (h *herald) tellSet(key statefulset.SetKey, eventType, reason, message string) {
+// tellSet tells the set of a slot, or the policy that selects it, what became of
+// its room. The slot's pod is related: without it the recorder would count what
+// is told of two slots as one thing, and say the first only.
+func (h *herald) tellSet(slot statefulset.Slot, eventType, reason, message string) {
 	select {
 	case <-h.leading:
 	default:
 		return
 	}
+	key, pod := slot.Set, &v1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: slot.Set.Namespace, Name: slot.PodName()}
 	about := &v1.ObjectReference{APIVersion: "apps/v1", Kind: "StatefulSet", Namespace: key.Namespace, Name: key.Name}
 	if key.Selected {
 		about.APIVersion, about.Kind = v1alpha1.SchemeGroupVersion.String(), "PlacementPolicy"
+		if names := h.source.podsOf(slot); len(names) > 0 {
+			pod.Name = names[0]
+		}
 	} else if set := h.source.Set(key); set != nil {
 		about.UID = set.UID
 	}
-	h.recorder.Eventf(about, nil, eventType, reason, action, "%s", message)
+	h.recorder.Eventf(about, pod, eventType, reason, action, "%s", message)
 }
 
 // changed tells that the policies or the sets they are for changed.

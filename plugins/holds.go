@@ -88,7 +88,7 @@ func (s *slots) Retry(pod *v1.Pod) {
 
 // Taken: see slothold.Refusals.
 func (s *slots) Taken(pod *v1.Pod, hold statefulset.Hold) {
-	s.herald.tellSet(hold.Slot.Set, v1.EventTypeWarning, reasonHoldTaken,
+	s.herald.tellSet(hold.Slot, v1.EventTypeWarning, reasonHoldTaken,
 		fmt.Sprintf("the room of %s on node %q went to pod %s, whose priority is higher", hold.Slot, hold.Node, klog.KObj(pod)))
 }
 
@@ -179,12 +179,12 @@ func (s *slots) follow(changes []statefulset.HoldChange) {
 			s.logger.V(2).Info("Released the room of a slot", "slot", hold.Slot, "node", hold.Node, "reason", change.Released)
 			s.holds.telemetry.released(change.Released, s.holds.berths.now().Sub(hold.Since))
 			if change.Released == statefulset.Expired {
-				s.herald.tellSet(hold.Slot.Set, v1.EventTypeNormal, reasonHoldExpired,
+				s.herald.tellSet(hold.Slot, v1.EventTypeNormal, reasonHoldExpired,
 					fmt.Sprintf("the room of %s on node %q is kept no longer: the slot can run elsewhere, and home.holdFor is over", hold.Slot, hold.Node))
 			}
 		case change.Late:
 			s.logger.V(2).Info("Keep the room of a slot whose pod went without a word", "slot", hold.Slot, "node", hold.Node)
-			s.herald.tellSet(hold.Slot.Set, v1.EventTypeNormal, reasonHoldLate,
+			s.herald.tellSet(hold.Slot, v1.EventTypeNormal, reasonHoldLate,
 				fmt.Sprintf("the pod of %s on node %q went before it was seen to leave; the room is kept from now on", hold.Slot, hold.Node))
 		case !change.Smaller:
 			s.logger.V(2).Info("Keep the room of a slot", "slot", hold.Slot, "node", hold.Node, "fixed", hold.Fixed)

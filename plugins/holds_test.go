@@ -4,15 +4,18 @@
 package plugins
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/berth-dev/berth/plugins/statefulset"
+	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 	appslisters "k8s.io/client-go/listers/apps/v1"
 	"k8s.io/client-go/tools/cache"
 )
@@ -118,5 +121,31 @@ func TestWhoIsTriedIsWokenOnceMore(t *testing.T) {
 				t.Errorf("woken for ever: %q", got)
 			}
 		})
+	}
+}
+
+// recorder notes what events are about, and related to.
+type recorder struct{ told []string }
+
+func (r *recorder) Eventf(regarding, related runtime.Object, _, reason, _, _ string, _ ...any) {
+	about, pod := regarding.(*v1.ObjectReference), related.(*v1.ObjectReference)
+	r.told = append(r.told, fmt.Sprintf("%s %s/%s: %s %s", about.Kind, about.Namespace, about.Name, reason, pod.Name))
+}
+
+// What is told of two slots of a set is not the same to who records events.
+func TestEachSlotIsToldOf(t *testing.T) {
+	l, events := newLagging(t), &recorder{}
+	l.herald = &herald{recorder: events, source: l.source, leading: make(chan struct{})}
+	set := statefulset.SetKey{Namespace: "prod", Name: "db"}
+	hold := func(ordinal int) statefulset.Hold {
+		return statefulset.Hold{Slot: statefulset.Slot{Set: set, Ordinal: ordinal}, Node: "n1"}
+	}
+	l.Taken(waiter("p"), hold(0)) // not by one that stands by
+	l.herald.leads()
+	l.Taken(waiter("p"), hold(0))
+	l.Taken(waiter("q"), hold(1))
+	want := []string{"StatefulSet prod/db: SlotHoldTaken db-0", "StatefulSet prod/db: SlotHoldTaken db-1"}
+	if diff := cmp.Diff(want, events.told); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
 	}
 }
