@@ -21,12 +21,19 @@ import (
 	"k8s.io/kubernetes/pkg/scheduler/framework/runtime"
 )
 
+// about comes before what kube-scheduler says of itself.
+const about = `berth-scheduler is kube-scheduler with Berth's plugins: OrdinalPlacement, OrdinalGate, SlotHold, VolumeAffinity, QuorumGuard and
+PinnedTopologySpread. Profiles in --config enable them; each has SlotHold. Flags, metrics and health are kube-scheduler's:
+
+`
+
 func main() {
 	shared := plugins.NewShared(policies.NewBook())
 	command := app.NewSchedulerCommand(func(registry runtime.Registry) error {
 		return registry.Merge(plugins.Registry(shared))
 	})
 	command.Use = "berth-scheduler"
+	command.Long = about + command.Long
 	command.RunE = afterCheck(command.RunE)
 	ctx, cancel := context.WithCancel(context.Background())
 	go shared.Run(ctx)

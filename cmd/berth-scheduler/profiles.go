@@ -8,14 +8,17 @@ import (
 	"os"
 	"slices"
 
+	"github.com/berth-dev/berth/plugins/quorumguard"
 	"github.com/berth-dev/berth/plugins/slothold"
 	"github.com/spf13/cobra"
 	"k8s.io/kubernetes/pkg/scheduler/apis/config"
 	configscheme "k8s.io/kubernetes/pkg/scheduler/apis/config/scheme"
+	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/names"
 )
 
 // afterCheck returns a run of the command that begins only if every profile
-// keeps the room of absent slots: a profile that does not would give it away.
+// keeps the room of absent slots, which one that does not would give away, and
+// none preempts in two ways.
 func afterCheck(run func(*cobra.Command, []string) error) func(*cobra.Command, []string) error {
 	return func(command *cobra.Command, args []string) error {
 		if version := command.Flags().Lookup("version"); version != nil && version.Changed {
@@ -55,6 +58,10 @@ func checkFile(path string) error {
 			return fmt.Errorf("%s: profile %q lacks plugin %s at %s: its pods would take the room that is kept for slots of other profiles; enable it at multiPoint",
 				path, profile.SchedulerName, slothold.Name, point)
 		}
+		if preemptsTwice(profile.Plugins) {
+			return fmt.Errorf("%s: profile %q has both %s and %s: what the one spares the other would take; disable %s at multiPoint",
+				path, profile.SchedulerName, quorumguard.Name, names.DefaultPreemption, names.DefaultPreemption)
+		}
 	}
 	return nil
 }
@@ -65,17 +72,27 @@ func without(plugins *config.Plugins) (point string) {
 	if plugins == nil {
 		return "multiPoint"
 	}
-	has := func(of []config.Plugin, names ...string) bool {
-		return slices.ContainsFunc(of, func(p config.Plugin) bool { return slices.Contains(names, p.Name) })
-	}
-	everywhere := has(plugins.MultiPoint.Enabled, slothold.Name)
 	for _, at := range []struct {
 		point string
 		set   config.PluginSet
 	}{{"preFilter", plugins.PreFilter}, {"filter", plugins.Filter}, {"reserve", plugins.Reserve}} {
-		if !has(at.set.Enabled, slothold.Name) && (!everywhere || has(at.set.Disabled, slothold.Name, "*")) {
+		if !enabled(plugins, at.set, slothold.Name) {
 			return at.point
 		}
 	}
 	return ""
+}
+
+// preemptsTwice tells whether upstream's preemption is there beside Berth's.
+func preemptsTwice(plugins *config.Plugins) bool {
+	return enabled(plugins, plugins.PostFilter, quorumguard.Name) && enabled(plugins, plugins.PostFilter, names.DefaultPreemption)
+}
+
+// enabled tells whether a plugin is enabled at an extension point, whose set is
+// given, there or everywhere.
+func enabled(plugins *config.Plugins, at config.PluginSet, name string) bool {
+	has := func(of []config.Plugin, names ...string) bool {
+		return slices.ContainsFunc(of, func(p config.Plugin) bool { return slices.Contains(names, p.Name) })
+	}
+	return has(at.Enabled, name) || (has(plugins.MultiPoint.Enabled, name) && !has(at.Disabled, name, "*"))
 }

@@ -21,6 +21,10 @@ func TestEveryProfileKeepsRoom(t *testing.T) {
 		"not in Filter":            {`{"schedulerName": "two", "plugins": {"multiPoint": {"enabled": [{"name": "SlotHold"}]}, "filter": {"disabled": [{"name": "SlotHold"}]}}}`, `lacks plugin SlotHold at filter`},
 		"nothing in Reserve":       {`{"schedulerName": "two", "plugins": {"multiPoint": {"enabled": [{"name": "SlotHold"}]}, "reserve": {"disabled": [{"name": "*"}]}}}`, `lacks plugin SlotHold at reserve`},
 		"moved to the front":       {`{"plugins": {"multiPoint": {"enabled": [{"name": "SlotHold"}]}, "filter": {"disabled": [{"name": "*"}], "enabled": [{"name": "SlotHold"}]}}}`, ""},
+		"two ways to preempt":      {`{"schedulerName": "two", "plugins": {"multiPoint": {"enabled": [{"name": "SlotHold"}, {"name": "QuorumGuard"}]}}}`, `profile "two" has both QuorumGuard and DefaultPreemption`},
+		"upstream's preemption":    {everywhere, ""},
+		"ours":                     {`{"plugins": {"multiPoint": {"enabled": [{"name": "SlotHold"}, {"name": "QuorumGuard"}], "disabled": [{"name": "DefaultPreemption"}]}}}`, ""},
+		"ours where it acts":       {`{"plugins": {"multiPoint": {"enabled": [{"name": "SlotHold"}]}, "postFilter": {"enabled": [{"name": "QuorumGuard"}], "disabled": [{"name": "*"}]}}}`, ""},
 		"a profile that is broken": {`{"plugin": {}}`, `unknown field "profiles[0].plugin"`},
 	}
 	for name, tt := range tests {
