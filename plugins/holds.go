@@ -186,7 +186,7 @@ func (s *slots) follow(changes []statefulset.HoldChange) {
 			s.logger.V(2).Info("Keep the room of a slot whose pod went without a word", "slot", hold.Slot, "node", hold.Node)
 			s.herald.tellSet(hold.Slot, v1.EventTypeNormal, reasonHoldLate,
 				fmt.Sprintf("the pod of %s on node %q went before it was seen to leave; the room is kept from now on", hold.Slot, hold.Node))
-		case !change.Smaller:
+		case !change.Free:
 			s.logger.V(2).Info("Keep the room of a slot", "slot", hold.Slot, "node", hold.Node, "fixed", hold.Fixed)
 		}
 	}
@@ -194,7 +194,7 @@ func (s *slots) follow(changes []statefulset.HoldChange) {
 		s.holds.telemetry.held(s.holds.ledger.Len)
 	}
 	for _, change := range changes {
-		if change.Released != "" || change.Smaller {
+		if change.Free {
 			s.activate(s.holds.refused.take(change.Hold.Node))
 		}
 	}

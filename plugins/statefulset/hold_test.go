@@ -4,6 +4,7 @@
 package statefulset
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -128,6 +129,41 @@ func TestHold(t *testing.T) {
 			}
 			if late != tc.late {
 				t.Errorf("late: %t, want %t", late, tc.late)
+			}
+		})
+	}
+}
+
+// TestFree: whoever waits for room is woken when some is free, and not when the
+// slot is where it was.
+func TestFree(t *testing.T) {
+	on := func(node, amount string) Sight { return Sight{Pod: Aboard{Node: node, UID: "u", Needs: cpu(amount)}} }
+	away := Sight{Wanted: true, NodeThere: true, HoldFor: 10 * time.Minute}
+	larger, unwanted := away, away
+	larger.Next, unwanted.Wanted = cpu("4"), false
+	for name, tc := range map[string]struct {
+		then, last Sight
+		free       bool
+	}{
+		"back":                               {then: away, last: on("n1", "2")},
+		"back, and larger":                   {then: away, last: on("n1", "3")},
+		"back, and smaller":                  {then: away, last: on("n1", "1"), free: true},
+		"back, and not as large as was kept": {then: larger, last: on("n1", "3"), free: true},
+		"elsewhere":                          {then: away, last: on("n2", "2"), free: true},
+		"given up":                           {then: away, last: unwanted, free: true},
+		"away still":                         {then: away, last: away},
+		"away, and to take more":             {then: away, last: larger},
+		"away, and to take less":             {then: larger, last: away, free: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ledger := begun()
+			var changes []HoldChange
+			for _, look := range []Sight{on("n1", "2"), tc.then, tc.last} {
+				look.Now = holdEpoch
+				changes = ledger.Look([]Slot{dbSlot(0)}, func(Slot, Berth) Sight { return look })
+			}
+			if free := slices.ContainsFunc(changes, func(c HoldChange) bool { return c.Free }); free != tc.free {
+				t.Errorf("free: %t, want %t", free, tc.free)
 			}
 		})
 	}

@@ -50,12 +50,13 @@ type remembered struct {
 type HoldChange struct {
 	// Hold is the one that was made or ended.
 	Hold Hold
-	// Released is why it ended, empty for one that was made, or changed.
+	// Released is why it ended, empty for one that was made, or takes less now.
 	Released Release
 	// Late means that the pod was gone before anybody saw it leave.
 	Late bool
-	// Smaller means that it takes less than before.
-	Smaller bool
+	// Free means that something is free on the node that was kept there before.
+	// It is not where the slot came back and takes as much.
+	Free bool
 }
 
 // NewHoldLedger returns a ledger without berths.
@@ -130,13 +131,14 @@ func compare(was, is Berth, why Release) (changes []HoldChange) {
 		if is.Hold.Needs.Cover(was.Hold.Needs) {
 			return nil
 		}
-		return []HoldChange{{Hold: *is.Hold, Smaller: true}}
+		return []HoldChange{{Hold: *is.Hold, Free: true}}
 	}
 	if was.Hold != nil {
 		if is.Hold != nil {
 			why = Bound // and it leaves again
 		}
-		changes = append(changes, HoldChange{Hold: *was.Hold, Released: why})
+		back := why == Bound && is.Node == was.Hold.Node && is.Needs.Cover(was.Hold.Needs)
+		changes = append(changes, HoldChange{Hold: *was.Hold, Released: why, Free: !back})
 	}
 	if is.Hold != nil {
 		changes = append(changes, HoldChange{Hold: *is.Hold, Late: was.Node != "" && !was.absent() && !is.Leaving})
