@@ -182,6 +182,7 @@ type DomainLoss struct {
 	//
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[-+]?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$`
 	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="must be a time above 0, like 5m"
 	After metav1.Duration `json:"after"`
 }
@@ -230,6 +231,7 @@ type Home struct {
 	// +kubebuilder:default="10m"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[-+]?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$`
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s')",message="must be a time, like 10m; 0s keeps nothing"
 	HoldFor *metav1.Duration `json:"holdFor,omitempty"`
 	// ReleaseLostVolumes gives up the claim of a local volume whose node object
@@ -243,6 +245,7 @@ type VolumeLoss struct {
 	//
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[-+]?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$`
 	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="must be a time above 0, like 5m"
 	After metav1.Duration `json:"after"`
 }
