@@ -16,7 +16,7 @@ func (s *subject) claimsOf(slot statefulset.Slot) []claimReport {
 	var names []string
 	if slot.Set.Selected {
 		_, names = s.Member(slot)
-	} else {
+	} else if s.set != nil {
 		for _, template := range statefulset.Templates(s.set) {
 			names = append(names, statefulset.ClaimName(template, slot))
 		}

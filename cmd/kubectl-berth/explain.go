@@ -12,6 +12,7 @@ import (
 
 	"github.com/berth-dev/berth/plugins/ordinalplacement"
 	"github.com/berth-dev/berth/plugins/statefulset"
+	"github.com/berth-dev/berth/plugins/volumeaffinity"
 	appsv1 "k8s.io/api/apps/v1"
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -21,7 +22,7 @@ import (
 // explain says where a pod belongs, and what keeps it from being there: that may
 // be pods and holds of other namespaces.
 func (c *cluster) explain(ctx context.Context, name string) (*explainReport, error) {
-	all, partial, err := c.surveyWidely(ctx)
+	all, err := c.surveyWidely(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +33,8 @@ func (c *cluster) explain(ctx context.Context, name string) (*explainReport, err
 	if pod != nil {
 		var fills bool
 		if slot, fills = v.slotOf(pod); !fills {
-			report.Notes = []string{"the pod fills no slot: no StatefulSet owns it, and no PlacementPolicy selects it and finds its ordinal; Berth leaves it to the other plugins of its scheduler"}
+			report.Notes = []string{"the pod fills no slot: no StatefulSet owns it, and no PlacementPolicy selects it and finds its ordinal; Berth plans no place for it"}
+			v.anyone(pod).obstacles(ctx, all, statefulset.Answer{}, report)
 			return report, c.hear(ctx, pod, report)
 		}
 	} else {
@@ -62,6 +64,7 @@ func (c *cluster) explain(ctx context.Context, name string) (*explainReport, err
 	row.Claims = append(row.Claims, s.otherClaims(row.Claims)...)
 	report.Policy, report.Slot, report.Notes = &s.from, &row, append(s.notes, s.remarks(slot, pod)...)
 	report.TopologyKey, report.Fallback = s.topologyKey(), answer.Fallback
+	report.Room = s.room(slot, all.now)
 	if row.Node != "" {
 		return report, nil
 	}
@@ -73,21 +76,33 @@ func (c *cluster) explain(ctx context.Context, name string) (*explainReport, err
 			report.Notes = append(report.Notes, fmt.Sprintf("node %s is nominated: pods of lower priority are leaving it for this one", node))
 		}
 	}
-	if s.obstacles(ctx, all, answer, report); len(report.Nodes) > 0 && partial != "" {
-		report.Notes = append(report.Notes, partial)
-	}
+	s.obstacles(ctx, all, answer, report)
 	return report, c.hear(ctx, pod, report)
 }
 
 // surveyWidely reads all namespaces; without the right to do so the one, and
 // says what that leaves out.
-func (c *cluster) surveyWidely(ctx context.Context) (all *survey, partial string, err error) {
-	all, err = c.survey(ctx, metav1.NamespaceAll)
-	if apierrors.IsForbidden(err) {
-		partial = "all namespaces can not be read, so only pods and holds of this one are counted: " + err.Error()
-		all, err = c.survey(ctx, c.namespace)
+func (c *cluster) surveyWidely(ctx context.Context) (*survey, error) {
+	all, err := c.survey(ctx, metav1.NamespaceAll)
+	if !apierrors.IsForbidden(err) {
+		return all, err
 	}
-	return all, partial, err
+	partial := "all namespaces can not be read, so only pods and holds of this one are counted: " + err.Error()
+	if all, err = c.survey(ctx, c.namespace); err != nil {
+		return nil, err
+	}
+	all.partial = partial
+	return all, nil
+}
+
+// anyone is a pod that fills no slot, as a set that is left alone. Holds keep
+// room from it where a scheduler of ours places it.
+func (v *view) anyone(pod *v1.Pod) *subject {
+	s := &subject{view: v, asks: pod}
+	if _, ours := v.profiles.of(pod.Spec.SchedulerName); ours && pod.Spec.NodeName == "" {
+		s.policy = &statefulset.Policy{}
+	}
+	return s
 }
 
 // remarks says what a set makes of the pod of a slot.
@@ -147,5 +162,11 @@ func (s *subject) obstacles(ctx context.Context, all *survey, answer statefulset
 			}
 		}
 		report.Nodes = append(report.Nodes, nodesReport{Domain: domain, Total: len(nodes), Obstacles: judge.all(nodes)})
+	}
+	if judge.stranded(report.Nodes) {
+		report.Notes = append(report.Notes, fmt.Sprintf(volumeaffinity.ErrReasonHomeGone, answer.Slot, judge.home))
+	}
+	if all.partial != "" {
+		report.Notes = append(report.Notes, all.partial)
 	}
 }

@@ -67,6 +67,15 @@ func (w *world) but(change func(*fake.Clientset)) *world {
 	return w
 }
 
+func withoutVolumeAffinity(configuration []runtime.Object) []runtime.Object {
+	data := configuration[0].(*v1.ConfigMap).Data
+	data["config.yaml"] = strings.ReplaceAll(data["config.yaml"], ", {name: VolumeAffinity}", "")
+	return configuration
+}
+
+// returns is a policy by which a slot must return to its node.
+const returns = "spread: {}\nhome: {returnToNode: Required}\n"
+
 func parallel(s *appsv1.StatefulSet) *appsv1.StatefulSet {
 	s.Spec.PodManagementPolicy = appsv1.ParallelPodManagement
 	return s
@@ -154,10 +163,56 @@ func TestExplain(t *testing.T) {
 				add(bound("data-db-0", "a")...).add(kept(bound("data-db-1", "a"), "a1", time.Minute)...),
 			args: "db-0",
 		},
+		"room kept in many places": { // for a pod that fills no slot
+			world: threeZones(set("db", 7, "data"), asking(st.MakePod().Namespace(ns).Name("web").SchedulerName(schedulerName).PVC("files"), "3500m", "1Gi").Obj()).
+				add(bound("files", "b")...).add(node("b3", "b").Obj(), node("b4", "b").Obj(), node("b5", "b").Obj()).
+				add(kept(bound("data-db-0", "b"), "b1", time.Minute)...).add(kept(bound("data-db-1", "b"), "b1", time.Minute)...).add(kept(bound("data-db-2", "b"), "b1", time.Minute)...).
+				add(inNamespace("dev", append(kept(bound("wal-mq-0", "b"), "b1", time.Minute), set("mq", 1, "wal")))...).
+				add(kept(bound("data-db-3", "b"), "b2", time.Minute)...).add(kept(bound("data-db-4", "b"), "b3", time.Minute)...).
+				add(kept(bound("data-db-5", "b"), "b4", time.Minute)...).add(kept(bound("data-db-6", "b"), "b5", time.Minute)...),
+			args: "web",
+		},
+		"room kept in many places yaml": {
+			world: threeZones(set("db", 2, "data"), asking(st.MakePod().Namespace(ns).Name("web").SchedulerName(schedulerName), "3500m", "1Gi").Obj()).without("b1", "b2", "c1", "c2").
+				add(kept(bound("data-db-0", "a"), "a1", time.Minute)...).add(kept(onNode(bound("data-db-1", "a"), "a2"), "a2", time.Minute)...),
+			args: "web -o yaml",
+		},
+		"room of its own":       {world: threeZones(set("db", 1, "data"), madeAgo(pod("db", 0), 575*time.Second)).add(kept(bound("data-db-0", "a"), "a1", 580*time.Second)...), args: "db-0"},
+		"room of a leaving pod": {world: threeZones(set("db", 1, "data"), running("db", 0, "a1").Terminating().Obj()).add(kept(bound("data-db-0", "a"), "a1", time.Minute)...), args: "db-0"},
+		"room without end":      {world: threeZones(set("db", 1, "data"), node("a3", "a").Label(v1.LabelHostname, "a3").Unschedulable(true).Obj()).add(kept(onNode(bound("data-db-0", "a"), "a3"), "a3", time.Hour)...), args: "db-0"},
+		"must return": { // to a node that is cordoned; so is another
+			world: threeZones(set("db", 1, "data"), pod("db", 0).PVC("data-db-0").Conditions(unschedulable).Obj(), node("a3", "a").Unschedulable(true).Obj(), node("a4", "a").Unschedulable(true).Obj()).
+				add(kept(bound("data-db-0", "a"), "a3", time.Hour)...).policy(t, "back", toDB+returns),
+			args: "db-0",
+		},
+		"must return to a full node": {
+			world: threeZones(set("db", 1, "data"), asking(pod("db", 0), "2", "1Gi").PVC("data-db-0").Obj(), asking(other("big", "a1"), "3", "1Gi").Obj()).
+				add(kept(bound("data-db-0", "a"), "a1", time.Hour)...).policy(t, "back", toDB+returns),
+			args: "db-0",
+		},
+		"must return to a node that is gone": {
+			world: threeZones(set("db", 1, "data"), pod("db", 0).PVC("data-db-0").Obj()).add(kept(bound("data-db-0", "a"), "a3", time.Hour)...).policy(t, "back", toDB+returns),
+			args:  "db-0",
+		},
+		"gone with its volume": { // whatever the policy
+			world: threeZones(set("db", 1, "data"), pod("db", 0).PVC("data-db-0").Obj()).add(kept(onNode(bound("data-db-0", "a"), "a3"), "a3", time.Hour)...).policy(t, "back", toDB+returns),
+			args:  "db-0",
+		},
+		"given up with its volume": { // and the claim is made anew: the other one, without data, remembers in vain
+			world: threeZones(set("db", 1, "data", "logs"), pod("db", 0).PVC("data-db-0").PVC("logs-db-0").Obj(), claim("data-db-0").Obj()).
+				add(going(kept(onNode(bound("logs-db-0", "a"), "a3"), "a3", time.Hour))).policy(t, "back", toDB+returns),
+			args: "db-0",
+		},
+		"need not return": { // by a profile that does not keep it
+			world: zones(set("db", 1, "data"), pod("db", 0).PVC("data-db-0").Obj()).add(withoutVolumeAffinity(configured("c", schedulerName, "{}"))...).
+				add(kept(bound("data-db-0", "a"), "a1", time.Hour)...).policy(t, "back", toDB+returns),
+			args: "db-0",
+		},
 		"selected":            {world: threeZones(broker("kafka-1", "").Obj()).add(brokerClaim("data-kafka-1", "b")...).policy(t, "kafka", kafka), args: "kafka-1"},
 		"scaled down":         {world: threeZones(set("db", 1), pod("db", 1).Conditions(unschedulable).Obj(), failed("db-1", "uid-db-1", unschedulable[0].Message, 1)), args: "db-1"},
 		"absent and parallel": {world: threeZones(parallel(set("db", 1))), args: "db-0"},
 		"no slot":             {world: threeZones(st.MakePod().Namespace(ns).Name("web").Conditions(unschedulable).Obj()), args: "web"},
+		"no slot but a node":  {world: threeZones(st.MakePod().Namespace(ns).Name("web").SchedulerName(schedulerName).Node("a1").Obj()), args: "web"},
 		"orphan":              {world: threeZones(pod("db", 0).Obj()), args: "db-0"},
 		"unscheduled":         {world: threeZones(scheduledBy("default-scheduler", set("db", 1)), pod("db", 0).SchedulerName("default-scheduler").Obj()), args: "db-0"},
 		"foreign pod":         {world: threeZones(set("db", 1), st.MakePod().Namespace(ns).Name("db-0").Obj()), args: "db-0"},

@@ -39,9 +39,9 @@ func (c *cluster) holds(ctx context.Context, about *target, everywhere bool) (*h
 			report.Notes = append(report.Notes, report.blind)
 		}
 	}
-	now, assumed := c.now(), false
+	assumed := false
 	for _, s := range all.held(ctx, only) {
-		report.Holds = append(report.Holds, s.holdReport(s.hold, now))
+		report.Holds = append(report.Holds, s.holdReport(s.hold, all.now))
 		assumed = assumed || s.hold.assumed && !s.hold.Fixed
 	}
 	if assumed {
@@ -79,6 +79,16 @@ func (s *survey) held(ctx context.Context, only *statefulset.SetKey) []heldSlot 
 		return cmp.Or(cmp.Compare(a.key.Namespace, b.key.Namespace), cmp.Compare(a.key.Name, b.key.Name), cmp.Compare(a.hold.Slot.Ordinal, b.hold.Slot.Ordinal))
 	})
 	return all
+}
+
+// room is what is kept for a slot, nil if nothing is.
+func (s *subject) room(slot statefulset.Slot, now time.Time) *holdReport {
+	h, kept := s.kept(slot)
+	if !kept {
+		return nil
+	}
+	report := s.holdReport(h, now)
+	return &report
 }
 
 // holdReport is what there is to say about a hold.

@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/berth-dev/berth/plugins/ordinalplacement"
 	"github.com/berth-dev/berth/plugins/slothold"
 	"github.com/berth-dev/berth/plugins/statefulset"
+	"github.com/berth-dev/berth/plugins/volumeaffinity"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
@@ -42,12 +44,19 @@ type judge struct {
 	rule    *statefulset.Rule
 	reason  string // of the rule
 	volumes []*v1.PersistentVolume
+	home    string // the node that the slot must return to, if any
+	notHome string // what is said to all others
 	onNode  map[string][]*v1.Pod
-	kept    map[string][]hold
+	kept    map[string][]heldSlot
+	now     time.Time
 }
 
 func newJudge(ctx context.Context, all *survey, s *subject, slot statefulset.Slot) *judge {
-	j := &judge{logger: klog.FromContext(ctx), subject: s, slot: slot, pod: s.asks, onNode: map[string][]*v1.Pod{}, kept: map[string][]hold{}}
+	j := &judge{
+		logger: klog.FromContext(ctx), subject: s, slot: slot, pod: s.asks, home: s.home(slot),
+		onNode: map[string][]*v1.Pod{}, kept: map[string][]heldSlot{}, now: all.now,
+	}
+	j.notHome = fmt.Sprintf(volumeaffinity.ErrReasonNotHome, slot, j.home)
 	if i := s.policy.RuleOf(slot.Ordinal); i >= 0 {
 		j.rule = &s.policy.Rules[i]
 		j.reason = fmt.Sprintf(ordinalplacement.ErrReasonUnselected, i, j.rule.Ordinals, j.rule.Text)
@@ -66,10 +75,27 @@ func newJudge(ctx context.Context, all *survey, s *subject, slot statefulset.Slo
 	}
 	for _, held := range all.held(ctx, nil) {
 		if j.respects(held.hold.Hold) {
-			j.kept[held.hold.Node] = append(j.kept[held.hold.Node], held.hold)
+			j.kept[held.hold.Node] = append(j.kept[held.hold.Node], held)
 		}
 	}
 	return j
+}
+
+// home returns the node that a slot must return to, as far as its claims
+// remember one; empty where any will do.
+func (s *subject) home(slot statefulset.Slot) string {
+	if profile, _ := s.profiles.of(s.asks.Spec.SchedulerName); !profile.returns || s.policy.Home.Return != statefulset.ReturnRequired {
+		return ""
+	}
+	return s.planner.LastNode(slot)
+}
+
+// stranded tells whether nodes are refused because the slot must return to one
+// that is gone.
+func (j *judge) stranded(reports []nodesReport) bool {
+	return j.home != "" && j.subject.Node(j.home) == nil && slices.ContainsFunc(reports, func(r nodesReport) bool {
+		return slices.ContainsFunc(r.Obstacles, func(o obstacleReport) bool { return o.Reason == j.notHome })
+	})
 }
 
 // respects tells whether a hold keeps the pod out, as the scheduler does.
@@ -93,6 +119,9 @@ func (j *judge) all(nodes []*v1.Node) []obstacleReport {
 				byReason[found.reason] = o
 			}
 			o.Nodes = append(o.Nodes, node.Name)
+			for _, held := range found.holds {
+				o.Holds = append(o.Holds, held.holdReport(held.hold, j.now))
+			}
 			if lacks := found.lacks; lacks != nil {
 				free := lacks.Capacity - lacks.Used
 				if most, known := mostFree[found.reason]; !known || free > most {
@@ -116,10 +145,20 @@ func (j *judge) all(nodes []*v1.Node) []obstacleReport {
 type refusal struct {
 	reason string
 	lacks  *noderesources.InsufficientResource
+	holds  []heldSlot // without which there were room
 }
 
-// refuses returns what speaks against a node.
+// refuses returns what speaks against a node: first, as in the scheduler, where
+// volumes are and where the slot must return, which no change of the node mends.
 func (j *judge) refuses(node *v1.Node) []refusal {
+	for _, pv := range j.volumes {
+		if volume.CheckNodeAffinity(pv, node.Labels) != nil {
+			return []refusal{{reason: fmt.Sprintf("%s: volume %q", volumebinding.ErrReasonNodeConflict, pv.Name)}}
+		}
+	}
+	if j.home != "" && node.Name != j.home {
+		return []refusal{{reason: j.notHome}}
+	}
 	comparisons := utilfeature.DefaultFeatureGate.Enabled(features.TaintTolerationComparisonOperators)
 	cordon := &v1.Taint{Key: v1.TaintNodeUnschedulable, Effect: v1.TaintEffectNoSchedule}
 	if node.Spec.Unschedulable && !corev1helpers.TolerationsTolerateTaint(j.logger, j.pod.Spec.Tolerations, cordon, comparisons) {
@@ -133,11 +172,6 @@ func (j *judge) refuses(node *v1.Node) []refusal {
 	}
 	if j.rule != nil && !j.rule.Selects(node) {
 		return []refusal{{reason: j.reason}}
-	}
-	for _, pv := range j.volumes {
-		if volume.CheckNodeAffinity(pv, node.Labels) != nil {
-			return []refusal{{reason: fmt.Sprintf("%s: volume %q", volumebinding.ErrReasonNodeConflict, pv.Name)}}
-		}
 	}
 	return j.lacks(node)
 }
@@ -157,9 +191,9 @@ func (j *judge) lacks(node *v1.Node) []refusal {
 	}
 	var sets, lacks []string
 	beside := slices.Clone(pods)
-	for _, h := range kept {
-		beside = append(slices.DeleteFunc(beside, func(pod *v1.Pod) bool { return pod == h.pod }), h.StandIn)
-		sets = append(sets, h.Slot.Set.String())
+	for _, held := range kept {
+		beside = append(slices.DeleteFunc(beside, func(pod *v1.Pod) bool { return pod == held.hold.pod }), held.hold.StandIn)
+		sets = append(sets, held.key.String())
 	}
 	for _, more := range j.admission(node, beside) {
 		if !slices.ContainsFunc(short, func(r refusal) bool { return r.reason == more.reason }) {
@@ -168,7 +202,7 @@ func (j *judge) lacks(node *v1.Node) []refusal {
 	}
 	if len(lacks) > 0 {
 		slices.Sort(lacks)
-		all = append(all, refusal{reason: fmt.Sprintf(slothold.ErrReasonKept, strings.Join(slices.Compact(sets), ", "), strings.Join(lacks, ", "))})
+		all = append(all, refusal{reason: fmt.Sprintf(slothold.ErrReasonKept, strings.Join(slices.Compact(sets), ", "), strings.Join(lacks, ", ")), holds: kept})
 	}
 	return all
 }

@@ -23,8 +23,8 @@ const (
 
 const (
 	none = "<none>"
-	// mostDomains and mostNodes bound lists for people.
-	mostDomains, mostNodes = 10, 3
+	// mostDomains, mostNodes and mostSlots, those of one node, bound lists for people.
+	mostDomains, mostNodes, mostSlots = 10, 3, 3
 )
 
 // printer returns the function that prints in a format.

@@ -6,7 +6,10 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+
+	"github.com/berth-dev/berth/plugins/statefulset"
 )
 
 // text prints the explanation as one field after the other.
@@ -16,6 +19,9 @@ func (r *explainReport) text(out io.Writer) error {
 		fmt.Fprintf(w, "Pod:\t%s/%s\n", r.Namespace, r.Pod)
 	} else {
 		r.slot(w)
+	}
+	for _, nodes := range r.Nodes {
+		nodes.text(w)
 	}
 	for _, said := range r.Scheduler {
 		fmt.Fprintf(w, "Scheduler:\t\"%s\" (%s)\n", strings.ReplaceAll(said.Text, "\n", " "), said.Where)
@@ -54,8 +60,8 @@ func (r *explainReport) slot(w io.Writer) {
 		node += ", in " + s.NodeDomain
 	}
 	fmt.Fprintf(w, "Node:\t%s\n", node)
-	for _, nodes := range r.Nodes {
-		nodes.text(w)
+	if r.Room != nil {
+		fmt.Fprintf(w, "Room:\tkept on %s, %s\n", r.Room.Node, r.Room.remains())
 	}
 }
 
@@ -106,9 +112,47 @@ func (o obstacleReport) String() string {
 	if o.Asked != "" {
 		text += fmt.Sprintf(" (asks for %s, at most %s is free)", o.Asked, o.Free)
 	}
-	names := o.Nodes
-	if len(names) > mostNodes {
-		names = append(names[:mostNodes:mostNodes], fmt.Sprintf("and %d more", len(o.Nodes)-mostNodes))
+	names, whole := first(mostNodes, o.Nodes)
+	for i, node := range names {
+		slots := o.slotsOn(node)
+		if len(slots) == 0 {
+			continue
+		}
+		few, all := first(mostSlots, slots)
+		names[i], whole = fmt.Sprintf("%s (%s)", node, strings.Join(few, ", ")), whole && all
 	}
-	return text + ": " + strings.Join(names, ", ")
+	text += ": " + strings.Join(names, ", ")
+	if len(o.Holds) > 0 && !whole {
+		text += "; see kubectl berth holds " + o.where()
+	}
+	return text
+}
+
+// slotsOn names the slots whose room is kept on a node.
+func (o obstacleReport) slotsOn(node string) []string {
+	var slots []string
+	for i := range o.Holds {
+		if h := &o.Holds[i]; h.Node == node {
+			slots = append(slots, slotAt(statefulset.SetKey{Namespace: h.Set.Namespace, Name: h.Set.Name}, h.Ordinal).String())
+		}
+	}
+	return slots
+}
+
+// where is the flag with which all of the holds are listed.
+func (o obstacleReport) where() string {
+	namespace := o.Holds[0].Set.Namespace
+	if slices.ContainsFunc(o.Holds, func(h holdReport) bool { return h.Set.Namespace != namespace }) {
+		return "-A"
+	}
+	return "-n " + namespace
+}
+
+// first returns so many names and how many more there are, and whether that is
+// all of them.
+func first(most int, names []string) (few []string, all bool) {
+	if len(names) <= most {
+		return slices.Clone(names), true
+	}
+	return append(slices.Clone(names[:most]), fmt.Sprintf("and %d more", len(names)-most)), false
 }

@@ -85,6 +85,18 @@ func (h *holdReport) expires() string {
 	return first + " to " + last
 }
 
+// remains says the same where the room itself is spoken of.
+func (h *holdReport) remains() string {
+	switch text := h.expires(); {
+	case h.Fixed:
+		return text
+	case h.EndsNotAfter == nil:
+		return "until " + text
+	default:
+		return text + " more"
+	}
+}
+
 // requests writes resources one after the other, by name.
 func requests(list v1.ResourceList) string {
 	var texts []string

@@ -17,6 +17,7 @@ import (
 	"github.com/berth-dev/berth/plugins/ordinalplacement"
 	"github.com/berth-dev/berth/plugins/policies"
 	"github.com/berth-dev/berth/plugins/statefulset"
+	"github.com/berth-dev/berth/plugins/volumeaffinity"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -39,6 +40,7 @@ type profiles struct {
 type profile struct {
 	placement *statefulset.Policy // of sets that no PlacementPolicy is for
 	gates     bool                // start.order is kept
+	returns   bool                // home.returnToNode is kept
 }
 
 // of returns the profile that pods ask for by schedulerName, if it places
@@ -156,6 +158,7 @@ func parseProfiles(data []byte) (profiles, error) {
 		found.byScheduler[from.SchedulerName] = profile{
 			placement: placement,
 			gates:     runs(from.Plugins, from.Plugins.PreEnqueue, ordinalgate.Name),
+			returns:   runs(from.Plugins, from.Plugins.Filter, volumeaffinity.Name),
 		}
 	}
 	return found, nil
@@ -192,5 +195,5 @@ func defaultProfiles() (profiles, error) {
 	if err != nil {
 		return profiles{}, err
 	}
-	return profiles{byScheduler: map[string]profile{schedulerName: {placement: placement, gates: true}}}, nil
+	return profiles{byScheduler: map[string]profile{schedulerName: {placement: placement, gates: true, returns: true}}}, nil
 }

@@ -128,6 +128,8 @@ type explainReport struct {
 	// Fallback are the domains that the slot may have as well, the best first.
 	Fallback []string `json:"fallback,omitempty"`
 	Gate     string   `json:"gate,omitempty"`
+	// Room is what is kept for the slot itself.
+	Room *holdReport `json:"room,omitempty"`
 	// Nodes are those that the slot may have by its plan, and what speaks
 	// against them.
 	Nodes []nodesReport `json:"nodes,omitempty"`
@@ -152,6 +154,9 @@ type obstacleReport struct {
 	Asked string   `json:"asked,omitempty"`
 	Free  string   `json:"free,omitempty"`
 	Nodes []string `json:"nodes"`
+	// Holds are what is kept on these nodes, where that is in the way: by node,
+	// and then as in a holdsReport.
+	Holds []holdReport `json:"holds,omitempty"`
 }
 
 // saying is something that the scheduler wrote.

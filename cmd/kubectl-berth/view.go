@@ -7,6 +7,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/berth-dev/berth/plugins/statefulset"
 	appsv1 "k8s.io/api/apps/v1"
@@ -49,6 +50,9 @@ type survey struct {
 	classes  listing[*storagev1.StorageClass]
 	policies *policyShelf
 	profiles profiles
+	now      time.Time
+	// partial says why only one namespace was read where all were to be.
+	partial string
 }
 
 // listing is objects by namespace, which is empty for those of the cluster, and
@@ -67,7 +71,7 @@ func (c *cluster) look(ctx context.Context) (*view, error) {
 
 // survey reads everything of a namespace, or of all.
 func (c *cluster) survey(ctx context.Context, namespace string) (*survey, error) {
-	s, core := &survey{}, c.kube.CoreV1()
+	s, core := &survey{now: c.now()}, c.kube.CoreV1()
 	err := together(ctx,
 		read(&s.sets, "StatefulSets", c.kube.AppsV1().StatefulSets(namespace).List),
 		read(&s.pods, "pods", core.Pods(namespace).List),
