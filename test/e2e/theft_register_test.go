@@ -17,9 +17,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/tools/cache"
-	toolswatch "k8s.io/client-go/tools/watch"
 
 	"github.com/berth-dev/berth/test/fixture"
 )
@@ -50,39 +47,18 @@ func (s scene) watchTheft(ctx context.Context, t *testing.T, set, rival fixture.
 		homes: map[string]string{}, left: map[string]int{}, away: map[string]time.Time{}, placed: map[string]string{},
 	}
 	pods := s.Kube.CoreV1().Pods(s.Namespace)
-	none, err := pods.List(ctx, metav1.ListOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The API server may end a watch when it is busy. This one goes on where it was.
-	all, err := toolswatch.NewRetryWatcherWithContext(ctx, none.ResourceVersion, &cache.ListWatch{
-		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			return pods.Watch(ctx, options)
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(all.Stop)
-	go func() {
-		for event := range all.ResultChan() {
-			r.hear(event, time.Now())
-		}
+	follow(ctx, t, func(err error) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.breaks("the watch of all pods has ended")
-	}()
+		r.breaks(err)
+	}, metav1.ListOptions{}, pods.List, pods.Watch, r.hear)
 	return r
 }
 
-func (r *register) hear(event watch.Event, at time.Time) {
+func (r *register) hear(pod *corev1.Pod, gone bool) {
+	at := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	pod, ok := event.Object.(*corev1.Pod)
-	if !ok {
-		r.breaks(fmt.Sprintf("the watch of all pods says %v", event.Object))
-		return
-	}
 	switch pod.Labels[fixture.AppLabel] {
 	case r.rival:
 		if pod.Spec.NodeName != "" {
@@ -90,7 +66,7 @@ func (r *register) hear(event watch.Event, at time.Time) {
 		}
 	case r.set:
 		if pod.Spec.NodeName != "" {
-			r.enter(pod.Name, pod.Spec.NodeName, pod.DeletionTimestamp != nil || event.Type == watch.Deleted, at)
+			r.enter(pod.Name, pod.Spec.NodeName, gone || pod.DeletionTimestamp != nil, at)
 		}
 		r.heard++
 		r.wake()
@@ -114,8 +90,8 @@ func (r *register) enter(slot, node string, leaves bool, at time.Time) {
 	r.homes[slot] = node
 }
 
-func (r *register) breaks(why string) {
-	r.broken = errors.Join(r.broken, errors.New(why))
+func (r *register) breaks(why error) {
+	r.broken = errors.Join(r.broken, why)
 	r.wake()
 }
 
