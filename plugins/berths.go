@@ -5,6 +5,7 @@ package plugins
 
 import (
 	"cmp"
+	"iter"
 	"maps"
 	"slices"
 	"time"
@@ -41,16 +42,16 @@ func (b berths) seeAfter(last *v1.Pod) func(statefulset.Slot, statefulset.Berth)
 }
 
 func (b berths) sight(slot statefulset.Slot, was statefulset.Berth, last *v1.Pod) statefulset.Sight {
-	stays, leaves, waits := b.podsOf(slot)
+	pods := statefulset.OccupantsOf(slot, b.podsOf(slot), b.slotOf)
 	sight := statefulset.Sight{Now: b.now()}
 	node := was.Node
 	switch {
-	case stays != nil:
-		sight.Pod = aboard(stays)
+	case pods.Stays != nil:
+		sight.Pod = aboard(pods.Stays)
 		return sight
-	case leaves != nil:
-		sight.Pod = aboard(leaves)
-		node = leaves.Spec.NodeName
+	case pods.Leaves != nil:
+		sight.Pod = aboard(pods.Leaves)
+		node = pods.Leaves.Spec.NodeName
 	case node == "" && last != nil && last.Spec.NodeName != "":
 		sight.Gone = aboard(last)
 		node = sight.Gone.Node
@@ -63,9 +64,9 @@ func (b berths) sight(slot statefulset.Slot, was statefulset.Berth, last *v1.Pod
 	}
 	sight.Wanted = b.planner.Wants(slot)
 	if is := b.source.Node(node); is != nil {
-		sight.NodeThere, sight.NodeLeaving = true, leaving(is)
+		sight.NodeThere, sight.NodeLeaving = true, statefulset.NodeGoes(is)
 	}
-	next := b.next(slot, waits)
+	next := b.next(slot, pods.Waits)
 	sight.Next = needsOf(next)
 	required := false
 	sight.HoldFor, required, sight.Undecided = b.patience(slot, next)
@@ -73,32 +74,19 @@ func (b berths) sight(slot statefulset.Slot, was statefulset.Berth, last *v1.Pod
 	return sight
 }
 
-// podsOf returns of the pods that fill a slot one that stays on its node, one
-// that leaves it, and one that waits for a node. Those that have ended take no
-// room.
-func (b berths) podsOf(slot statefulset.Slot) (stays, leaves, waits *v1.Pod) {
+// podsOf yields the pods that may fill a slot, nil for those that are not there.
+func (b berths) podsOf(slot statefulset.Slot) iter.Seq[*v1.Pod] {
 	names := []string{slot.PodName()}
 	if slot.Set.Selected {
 		names = b.source.podsOf(slot)
 	}
-	for _, name := range names {
-		pod := b.source.Pod(slot.Set.Namespace, name)
-		if pod == nil || pod.Status.Phase == v1.PodSucceeded || pod.Status.Phase == v1.PodFailed {
-			continue
-		}
-		if its, fills := b.slotOf(pod); !fills || its != slot {
-			continue
-		}
-		switch {
-		case pod.Spec.NodeName == "":
-			waits = pod
-		case pod.DeletionTimestamp == nil:
-			stays = pod
-		default:
-			leaves = pod
+	return func(yield func(*v1.Pod) bool) {
+		for _, name := range names {
+			if !yield(b.source.Pod(slot.Set.Namespace, name)) {
+				return
+			}
 		}
 	}
-	return stays, leaves, waits
 }
 
 // next returns the next pod of a slot: the one that waits, else what its set
@@ -155,11 +143,6 @@ func (b berths) patience(slot statefulset.Slot, next *v1.Pod) (holdFor time.Dura
 		return v1alpha1.DefaultHoldFor, false, false
 	}
 	return policy.Home.HoldFor, policy.Home.Return == statefulset.ReturnRequired, false
-}
-
-// leaving tells whether a node is cordoned, or marked by an autoscaler to go.
-func leaving(node *v1.Node) bool {
-	return node.Spec.Unschedulable || slices.ContainsFunc(node.Spec.Taints, func(t v1.Taint) bool { return t.Key == statefulset.DrainTaint })
 }
 
 func aboard(pod *v1.Pod) statefulset.Aboard {

@@ -230,7 +230,7 @@ func (s *slots) lookAbsent(concerned func(statefulset.SetKey) bool) {
 func (s *slots) lookBeside(before, after *v1.Node) {
 	name := either(before, after).Name
 	moves := before == nil || after == nil || !maps.Equal(before.Labels, after.Labels)
-	if !moves && leaving(before) == leaving(after) {
+	if !moves && statefulset.NodeGoes(before) == statefulset.NodeGoes(after) {
 		return
 	}
 	s.look(s.holds.ledger.Absent(func(slot statefulset.Slot, b statefulset.Berth) bool {

@@ -4,6 +4,10 @@
 package main
 
 import (
+	"cmp"
+	"iter"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/berth-dev/berth/plugins/api/v1alpha1"
@@ -57,15 +61,12 @@ func (s *subject) kept(slot statefulset.Slot) (hold, bool) {
 	if !noted || note.HoldStart == nil {
 		return hold{}, false
 	}
-	stays, leaves, waits := s.podsOf(slot)
-	if stays != nil {
+	pods := statefulset.OccupantsOf(slot, s.podsOf(slot), s.slotOf)
+	if pods.Stays != nil {
 		return hold{}, false
 	}
-	h := hold{pod: leaves, gone: leaves == nil}
-	if waits != nil {
-		h.pod = waits
-	}
-	next := waits
+	h := hold{pod: cmp.Or(pods.Waits, pods.Leaves), gone: pods.Leaves == nil}
+	next := pods.Waits
 	if next == nil && s.set != nil {
 		next = podOf(s.set, slot)
 	}
@@ -75,7 +76,7 @@ func (s *subject) kept(slot statefulset.Slot) (hold, bool) {
 		Fixed: h.required || s.planner.Confined(slot, note.Node), HoldFor: h.holdFor, Next: requestsOf(next),
 	}
 	if node := s.Node(note.Node); node != nil {
-		sight.NodeThere, sight.NodeLeaving = true, node.Spec.Unschedulable || draining(node)
+		sight.NodeThere, sight.NodeLeaving = true, statefulset.NodeGoes(node)
 	}
 	ledger := statefulset.NewHoldLedger()
 	ledger.Look([]statefulset.Slot{slot}, func(statefulset.Slot, statefulset.Berth) statefulset.Sight { return sight })
@@ -87,30 +88,12 @@ func (s *subject) kept(slot statefulset.Slot) (hold, bool) {
 	return h, true
 }
 
-// podsOf returns of the pods that fill a slot one that stays on its node, one
-// that leaves it, and one that waits for a node.
-func (s *subject) podsOf(slot statefulset.Slot) (stays, leaves, waits *v1.Pod) {
-	pods := map[string]*v1.Pod{slot.PodName(): s.pods[slot.PodName()]}
+// podsOf yields the pods that may fill a slot.
+func (s *subject) podsOf(slot statefulset.Slot) iter.Seq[*v1.Pod] {
 	if slot.Set.Selected {
-		pods = s.pods
+		return maps.Values(s.pods)
 	}
-	for _, pod := range pods {
-		if pod == nil || pod.Status.Phase == v1.PodSucceeded || pod.Status.Phase == v1.PodFailed {
-			continue
-		}
-		if its, fills := s.slotOf(pod); !fills || its != slot {
-			continue
-		}
-		switch {
-		case pod.Spec.NodeName == "":
-			waits = pod
-		case pod.DeletionTimestamp == nil:
-			stays = pod
-		default:
-			leaves = pod
-		}
-	}
-	return stays, leaves, waits
+	return slices.Values([]*v1.Pod{s.pods[slot.PodName()]})
 }
 
 // patience returns what the scheduler goes by for slots of the set: how long it
