@@ -137,7 +137,8 @@ func TestOperatorMadePodsInOrder(t *testing.T) {
 }
 
 // awaitMembers waits until these ordinals run, and no others, and demands that
-// each is in its zone.
+// each is in its zone. A pod that is gone is made again, as operators do: kwok,
+// which ends pods by name, may end the next one with the last.
 func (s scene) awaitMembers(ctx context.Context, t *testing.T, o operated, want map[int]string) {
 	t.Helper()
 	byName := map[string]string{}
@@ -149,6 +150,15 @@ func (s scene) awaitMembers(ctx context.Context, t *testing.T, o operated, want 
 		pods, err := s.Kube.CoreV1().Pods(s.Namespace).List(ctx, metav1.ListOptions{LabelSelector: o.Selector()})
 		if err != nil {
 			return "", false, err
+		}
+		there := map[string]bool{}
+		for _, pod := range pods.Items {
+			there[pod.Name] = true
+		}
+		for ordinal := range want {
+			if !there[o.pod(ordinal)] {
+				return "pod " + o.pod(ordinal) + " is gone, and made again", false, s.Create(ctx, s.Namespace, o.makePod(ordinal))
+			}
 		}
 		zones = map[string]string{}
 		for _, pod := range pods.Items {
