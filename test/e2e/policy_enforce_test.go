@@ -87,7 +87,7 @@ func TestDomainLoss(t *testing.T) {
 	t.Parallel()
 	const (
 		g     ground = "loss"
-		after        = 4 * time.Second
+		after        = 20 * time.Second
 	)
 	// Zones of its own: another node in one of them would keep it from being lost.
 	nodes := g.zones("loss-a", "loss-b", "loss-c")
