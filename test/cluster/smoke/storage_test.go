@@ -118,8 +118,9 @@ func immediate(t *testing.T, c *cluster) {
 func goneNode(t *testing.T, c *cluster) {
 	c.set(t, "queue", "local")
 	before := c.where(t, "queue")
-	lost := before["queue-0"].Name
-	volume := c.volume(t, "data-queue-0").Name
+	slot := alone(before)
+	lost := before[slot].Name
+	volume := c.volume(t, "data-"+slot).Name
 	c.annotate(t, lost, "cluster.berth.dev/storage-pool", "7Gi")
 	eventually(t, "the pool of "+lost, func(ctx context.Context) error {
 		if capacity := c.capacities(t)[lost+".local"]; capacity == nil {
@@ -127,18 +128,33 @@ func goneNode(t *testing.T, c *cluster) {
 		}
 		return nil
 	})
-	c.command(t, t.Context(), "kubectl", "delete", "node/"+lost, "pvc/data-queue-0", "--wait=false")
-	c.forceDelete(t, "queue-0")
+	c.command(t, t.Context(), "kubectl", "delete", "node/"+lost, "pvc/data-"+slot, "--wait=false")
+	c.forceDelete(t, slot)
 	eventually(t, "the volume of the node that is gone", func(ctx context.Context) error {
 		_, err := c.kube.CoreV1().PersistentVolumes().Get(ctx, volume, metav1.GetOptions{})
 		return gone(err)
 	})
-	if after := c.where(t, "queue")["queue-0"]; after.Name == lost {
-		t.Errorf("queue-0 is on %s, which is gone", lost)
+	if after := c.where(t, "queue")[slot]; after.Name == lost {
+		t.Errorf("%s is on %s, which is gone", slot, lost)
 	}
 	if capacity := c.capacities(t)[lost+".local"]; capacity != nil {
 		t.Errorf("%s, which is gone, has room for %s", lost, capacity.Capacity)
 	}
+}
+
+// alone is a pod that shares its node with no other of its set. Of three pods
+// over two zones, one is alone in its zone.
+func alone(nodes map[string]*corev1.Node) string {
+	pods := map[string][]string{}
+	for pod, node := range nodes {
+		pods[node.Name] = append(pods[node.Name], pod)
+	}
+	for _, on := range pods {
+		if len(on) == 1 {
+			return on[0]
+		}
+	}
+	return ""
 }
 
 func deadNode(t *testing.T, c *cluster) {
