@@ -5,7 +5,8 @@
 //
 // It promises the semantics of autoscaling/v2 as kube-controller-manager 1.36 implements them in
 // k8s.io/kubernetes/pkg/controller/podautoscaler: replicas, status, conditions with reasons and messages, and
-// events are equal at every sync, integer truncations included. A differential test holds it to that.
+// events are equal at every sync, integer truncations included. A differential test holds it to that. Of upstream's feature
+// gates HPAConfigurableTolerance and PodLevelResources count as on, their default; HPAScaleToZero is Config.ScaleToZero.
 //
 // Decide is pure: the clock, the objects, the samples and the history are values in, and everything to be
 // written is a value out. It does not know whether the scale can be written, so Confirm turns
@@ -17,6 +18,11 @@
 //		outcome = horizontal.Confirm(input, decision, writeScale(decision.DesiredReplicas))
 //	}
 //
+// History is all that one decision needs of earlier ones. It may be lost: recommendations are then seeded with the current
+// replicas, as upstream does after a restart, so that nothing is scaled down sooner than the window allows. What
+// upstream loses and Berth need not are the changes that rate policies count: History.Keep turns them into text for
+// an annotation of the HPA, and Recall makes the first history after a restart of it.
+//
 // Invariants:
 //   - Input is never changed, and neither are objects it points to. An outcome shares memory with them: read it only.
 //   - The desired replicas are within minReplicas and maxReplicas, unless the target cannot be read, is switched off
@@ -24,16 +30,15 @@
 //   - A metric that fails never lowers the replicas.
 //   - The same input gives the same decision, whatever the order of the pods.
 //
-// Two things differ from upstream on purpose. Usage of a pod that is not among the selected pods does not count;
-// upstream counts it in average values for as long as the metrics API knows a pod that its own cache does not. And
-// where several pods or HPAs could be named in a message, the first by name is, so that a status does
-// not change from sync to sync for nothing.
-//
-// Metrics of the custom and external APIs are answered with the condition of a metric that cannot be read, and minReplicas 0
-// is not asked for: the feature gate HPAScaleToZero counts as off, its default in 1.36.
+// Three things differ from upstream on purpose. Resource usage of a pod that is not among the selected pods does not count;
+// upstream counts it in average values for as long as the metrics API knows a pod that its own cache does not. Where
+// several pods or HPAs could be named in a message, the first by name is, so that a status does
+// not change from sync to sync for nothing. And numbers too large for their type become the largest that fits:
+// upstream leaves that to the processor, and on amd64 the smallest comes out, so that a huge value scales down.
 package horizontal
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -48,6 +53,8 @@ import (
 // ReasonConflict is the reason of the ScalingActive condition, and of the event, when an HPA is refused
 // because a VerticalPodAutoscaler acts on its target.
 const ReasonConflict = "ConflictsWithVerticalPodAutoscaler"
+
+const belowMin = "Current number of replicas below Spec.MinReplicas"
 
 // Decide says what to do about one HPA now.
 func Decide(in Input) Decision {
@@ -76,14 +83,18 @@ func Decide(in Input) Decision {
 	case in.Refused != "":
 		d.refuse(in)
 		return d
-	case current == 0:
+	case current == 0 && !in.wakes():
 		d.setCondition(in.Now, autoscalingv2.ScalingActive, v1.ConditionFalse, "ScalingDisabled",
 			"scaling is disabled since the replica count of the target is zero")
-		d.removeCondition(autoscalingv2.ScaledToZero)
+		if !in.Config.ScaleToZero {
+			d.removeCondition(autoscalingv2.ScaledToZero)
+		}
 	case current > maxReplicas:
 		d.DesiredReplicas, d.Reason = maxReplicas, "Current number of replicas above Spec.MaxReplicas"
-	case current < minReplicas:
-		d.DesiredReplicas, d.Reason = minReplicas, "Current number of replicas below Spec.MinReplicas"
+		d.Explanation.Limit = tooMany(maxReplicas).reason
+	case current < minReplicas && current != 0:
+		d.DesiredReplicas, d.Reason = minReplicas, belowMin
+		d.Explanation.Limit = tooFew(minReplicas).reason
 	default:
 		if ok := d.followMetrics(in); !ok {
 			return d
@@ -114,7 +125,7 @@ func Confirm(in Input, d Decision, err error) Outcome {
 		fmt.Sprintf("the HPA controller was able to update the target scale to %d", d.DesiredReplicas))
 	o.event(v1.EventTypeNormal, "SuccessfulRescale", fmt.Sprintf("New size: %d; reason: %s", d.DesiredReplicas, d.Reason))
 	o.History = o.History.scaled(in, d.CurrentReplicas, d.DesiredReplicas)
-	o.removeCondition(autoscalingv2.ScaledToZero)
+	o.tellZero(in, d)
 	o.Status.DesiredReplicas = d.DesiredReplicas
 	written := metav1.NewTime(in.Now)
 	o.Status.LastScaleTime = &written
@@ -159,6 +170,10 @@ func (d *Decision) followMetrics(in Input) bool {
 		d.Reason = "All metrics below target"
 	}
 	d.DesiredReplicas = d.normalize(in, proposed)
+	if least := in.minReplicas(); in.Scale.SpecReplicas == 0 && d.DesiredReplicas < least {
+		d.DesiredReplicas = least // it was raised while the target was scaled to zero
+		d.Reason = cmp.Or(d.Reason, belowMin)
+	}
 	return true
 }
 

@@ -19,8 +19,12 @@ type Input struct {
 	Scale Scale
 
 	// Pods are those in the HPA's namespace that Scale.Selector matches, in whatever phase.
-	Pods  []*v1.Pod
+	Pods []*v1.Pod
+
+	// Usage answers the Resource and ContainerResource metrics.
 	Usage Usage
+	// Readings answer the others: one for each of spec.metrics, in that order. Those of metrics that Usage answers stay zero.
+	Readings []Reading
 
 	// SelectedBy names the HPAs of this namespace, this one included, whose selector matches any of Pods.
 	// With more than one nobody scales.
@@ -68,6 +72,20 @@ type ContainerUsage struct {
 	Usage v1.ResourceList
 }
 
+// Reading is what the custom or the external metrics API says about one metric, for the metric's selector.
+// Values are milli-units, rounded as resource.Quantity rounds them. Several HPAs may share one.
+type Reading struct {
+	// Absent says why there is nothing: the error of the read. Empty: the field of the metric's kind holds.
+	Absent string
+
+	// Pods answers a Pods metric: values by pod name, of the pods that Scale.Selector matches.
+	Pods map[string]int64
+	// Object answers an Object metric. That of a Namespace is asked for at the root, under the HPA's own namespace.
+	Object int64
+	// Series answers an External metric: the value of every series that its selector matches.
+	Series []int64
+}
+
 // Config holds what kube-controller-manager takes as flags.
 type Config struct {
 	// Tolerance is how far the ratio of value to target may be from 1 without scaling,
@@ -80,11 +98,14 @@ type Config struct {
 	CPUInitializationPeriod time.Duration
 	// InitialReadinessDelay is how soon after its start a pod that turned unready counts as never ready.
 	InitialReadinessDelay time.Duration
+	// ScaleToZero is the feature gate HPAScaleToZero: an HPA with an Object or External metric that has scaled to zero
+	// scales up again. Without it zero replicas mean that scaling is switched off.
+	ScaleToZero bool
 }
 
 // History is what earlier decisions leave for later ones. The zero value is that of an HPA never seen before,
 // or seen again after a restart: the first decision then seeds it with the current replicas, so that
-// nothing is scaled down sooner than the window allows.
+// nothing is scaled down sooner than the window allows. Recall does the same and knows the scale events, too.
 //
 // Entries that are too old are reused, not dropped, for spec.behavior may lengthen a window later.
 type History struct {

@@ -19,29 +19,29 @@ const (
 )
 
 func withinRange(replicas int32) limited {
-	return limited{replicas, "DesiredWithinRange", "the desired count is within the acceptable range"}
+	return limited{replicas: replicas, reason: "DesiredWithinRange", message: "the desired count is within the acceptable range"}
 }
 
 func tooFew(replicas int32) limited {
-	return limited{replicas, "TooFewReplicas", "the desired replica count is less than the minimum replica count"}
+	return limited{replicas: replicas, reason: "TooFewReplicas", message: "the desired replica count is less than the minimum replica count"}
 }
 
 func tooMany(replicas int32) limited {
-	return limited{replicas, "TooManyReplicas", "the desired replica count is more than the maximum replica count"}
+	return limited{replicas: replicas, reason: "TooManyReplicas", message: "the desired replica count is more than the maximum replica count"}
 }
 
 func tooFastUp(replicas int32) limited {
-	return limited{replicas, "ScaleUpLimit", "the desired replica count is increasing faster than the maximum scale rate"}
+	return limited{replicas: replicas, reason: "ScaleUpLimit", message: "the desired replica count is increasing faster than the maximum scale rate"}
 }
 
 func tooFastDown(replicas int32) limited {
-	return limited{replicas, "ScaleDownLimit", "the desired replica count is decreasing faster than the maximum scale rate"}
+	return limited{replicas: replicas, reason: "ScaleDownLimit", message: "the desired replica count is decreasing faster than the maximum scale rate"}
 }
 
 // limitByDoubling is the rule without spec.behavior.
 func limitByDoubling(current, desired, minReplicas, maxReplicas int32) limited {
 	highest := tooMany(maxReplicas)
-	if limit := int32(math.Max(doubling*float64(current), atLeast)); maxReplicas > limit {
+	if limit := saturate32(math.Max(doubling*float64(current), atLeast)); maxReplicas > limit {
 		highest = tooFastUp(limit)
 	}
 	switch {
@@ -60,16 +60,20 @@ func (in *Input) limitByPolicies(h History, desired int32) limited {
 	switch {
 	case desired > current:
 		highest := tooMany(in.HPA.Spec.MaxReplicas)
-		if limit := max(in.rateLimit(h, behavior.ScaleUp, up), current); highest.replicas > limit {
+		rate, policy := in.rateLimit(h, behavior.ScaleUp, up)
+		if limit := max(rate, current); highest.replicas > limit {
 			highest = tooFastUp(limit)
+			highest.policy = policy
 		}
 		if desired > highest.replicas {
 			return highest
 		}
 	case desired < current:
 		lowest := tooFew(in.minReplicas())
-		if limit := min(in.rateLimit(h, behavior.ScaleDown, down), current); lowest.replicas < limit {
+		rate, policy := in.rateLimit(h, behavior.ScaleDown, down)
+		if limit := min(rate, current); lowest.replicas < limit {
 			lowest = tooFastDown(limit)
+			lowest.policy = policy
 		}
 		if desired < lowest.replicas {
 			return lowest
@@ -87,31 +91,28 @@ const (
 )
 
 // rateLimit is how far the policies let the replicas go in one direction, counted for each policy
-// from the replicas at the start of its period.
-func (in *Input) rateLimit(h History, rules *autoscalingv2.HPAScalingRules, to direction) int32 {
+// from the replicas at the start of its period, and which policy says so.
+func (in *Input) rateLimit(h History, rules *autoscalingv2.HPAScalingRules, to direction) (limit int32, by autoscalingv2.HPAScalingPolicy) {
 	current := in.Scale.SpecReplicas
 	choose := autoscalingv2.MaxChangePolicySelect
 	if rules.SelectPolicy != nil {
 		choose = *rules.SelectPolicy
 	}
 	if choose == autoscalingv2.DisabledPolicySelect {
-		return current
+		return current, by
 	}
 	highest := (choose == autoscalingv2.MinChangePolicySelect) == (to == down)
-	result := int32(math.MaxInt32)
+	limit = math.MaxInt32
 	if highest {
-		result = math.MinInt32
+		limit = math.MinInt32
 	}
-	for _, policy := range rules.Policies {
+	for i, policy := range rules.Policies {
 		start := current - in.changed(h.ScaleUps, policy.PeriodSeconds) + in.changed(h.ScaleDowns, policy.PeriodSeconds)
-		proposed := reach(policy, start, to)
-		if highest {
-			result = max(result, proposed)
-		} else {
-			result = min(result, proposed)
+		if proposed := reach(policy, start, to); i == 0 || highest && proposed > limit || !highest && proposed < limit {
+			limit, by = proposed, policy
 		}
 	}
-	return result
+	return limit, by
 }
 
 // reach is where a policy lets the replicas go from start. A percentage upwards is rounded up,
@@ -122,9 +123,9 @@ func reach(policy autoscalingv2.HPAScalingPolicy, start int32, to direction) int
 	}
 	share := float64(policy.Value) / 100
 	if to == up {
-		return int32(math.Ceil(float64(start) * (1 + share)))
+		return saturate32(math.Ceil(float64(start) * (1 + share)))
 	}
-	return int32(float64(start) * (1 - share))
+	return saturate32(float64(start) * (1 - share))
 }
 
 // changed is by how much the replicas changed in the last period.

@@ -4,7 +4,6 @@
 package horizontal
 
 import (
-	"errors"
 	"fmt"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -19,18 +18,24 @@ type failure struct {
 	err    error
 }
 
+func failed(reason, doing string, cause error) *failure {
+	return &failure{reason, cause, fmt.Errorf("%s: %w", doing, cause)}
+}
+
 // propose asks every metric and returns the largest proposal, never below zero, with the name of its metric.
 // A failed metric makes it an error only if no metric answered, or if the rest would scale down.
 func (d *Decision) propose(in Input) (int32, string, error) {
 	specs := in.HPA.Spec.Metrics
 	d.Status.CurrentMetrics = make([]autoscalingv2.MetricStatus, len(specs))
 	d.Explanation.Metrics = make([]MetricExplanation, len(specs))
+	tolerated := in.tolerances()
+	d.Explanation.ToleranceDown, d.Explanation.ToleranceUp = tolerated.down, tolerated.up
 	var proposed int32
 	var metric string
 	var failures []failure
 	for i, spec := range specs {
 		why := &d.Explanation.Metrics[i]
-		status, fail := in.ask(spec, why)
+		status, fail := in.ask(spec, in.reading(i), why)
 		if fail != nil {
 			d.event(v1.EventTypeWarning, fail.reason, fail.cause.Error())
 			why.Failure = fail.cause.Error()
@@ -53,73 +58,56 @@ func (d *Decision) propose(in Input) (int32, string, error) {
 	return max(proposed, 0), metric, nil
 }
 
+// reading is the answer to the i-th metric.
+func (in *Input) reading(i int) Reading {
+	if i >= len(in.Readings) {
+		return Reading{Absent: "it was not asked"}
+	}
+	return in.Readings[i]
+}
+
 // ask answers one metric: what the status shows, and in why the proposal and its numbers.
-func (in *Input) ask(spec autoscalingv2.MetricSpec, why *MetricExplanation) (autoscalingv2.MetricStatus, *failure) {
-	status := autoscalingv2.MetricStatus{Type: spec.Type}
+func (in *Input) ask(spec autoscalingv2.MetricSpec, reading Reading, why *MetricExplanation) (status autoscalingv2.MetricStatus, fail *failure) {
+	status.Type = spec.Type
 	switch spec.Type {
 	case autoscalingv2.ResourceMetricSourceType:
 		source := spec.Resource
 		value, err := in.askResource(source.Name, "", source.Target, why)
 		if err != nil {
-			return status, &failure{"FailedGetResourceMetric", err,
-				fmt.Errorf("failed to get %s resource metric value: %w", source.Name, err)}
+			return status, failed("FailedGetResourceMetric", fmt.Sprintf("failed to get %s resource metric value", source.Name), err)
 		}
 		status.Resource = &autoscalingv2.ResourceMetricStatus{Name: source.Name, Current: value}
 	case autoscalingv2.ContainerResourceMetricSourceType:
 		source := spec.ContainerResource
 		value, err := in.askResource(source.Name, source.Container, source.Target, why)
 		if err != nil {
-			return status, &failure{"FailedGetContainerResourceMetric", err,
-				fmt.Errorf("failed to get %s container metric value: %w", source.Container, err)}
+			return status, failed("FailedGetContainerResourceMetric", fmt.Sprintf("failed to get %s container metric value", source.Container), err)
 		}
 		status.ContainerResource = &autoscalingv2.ContainerResourceMetricStatus{
 			Name: source.Name, Container: source.Container, Current: value}
 	case autoscalingv2.PodsMetricSourceType:
-		err := fmt.Errorf("unable to get metric %s: %w", spec.Pods.Metric.Name, errNotRead)
-		return status, &failure{"FailedGetPodsMetric", err, fmt.Errorf("failed to get pods metric value: %w", err)}
+		value, err := in.askPods(spec.Pods, reading, why)
+		if err != nil {
+			return status, failed("FailedGetPodsMetric", "failed to get pods metric value", err)
+		}
+		status.Pods = &autoscalingv2.PodsMetricStatus{Metric: spec.Pods.Metric, Current: value}
 	case autoscalingv2.ObjectMetricSourceType:
-		err := fmt.Errorf("unable to get metric %s: %w", spec.Object.Metric.Name, errNotRead)
-		return status, &failure{"FailedGetObjectMetric", err, fmt.Errorf("failed to get object metric value: %w", err)}
+		value, fail := in.askObject(spec.Object, reading, why)
+		if fail != nil {
+			return status, fail
+		}
+		status.Object = &autoscalingv2.ObjectMetricStatus{
+			DescribedObject: spec.Object.DescribedObject, Metric: spec.Object.Metric, Current: value}
 	case autoscalingv2.ExternalMetricSourceType:
-		err := fmt.Errorf("unable to get external metric %s: %w", spec.External.Metric.Name, errNotRead)
-		return status, &failure{"FailedGetExternalMetric", err,
-			fmt.Errorf("failed to get %s external metric value: %w", spec.External.Metric.Name, err)}
+		value, fail := in.askExternal(spec.External, reading, why)
+		if fail != nil {
+			return status, fail
+		}
+		status.External = &autoscalingv2.ExternalMetricStatus{Metric: spec.External.Metric, Current: value}
 	default:
 		err := fmt.Errorf("unknown metric source type %q", string(spec.Type))
 		return status, &failure{"InvalidMetricSourceType", err, err}
 	}
-	return status, nil
-}
-
-// errNotRead is the honest gap: the custom and external metrics APIs are not asked.
-var errNotRead = errors.New("the custom and external metrics APIs are not supported yet by Berth")
-
-// askResource answers a Resource metric, or with a container a ContainerResource one.
-func (in *Input) askResource(name v1.ResourceName, container string, target autoscalingv2.MetricTarget,
-	why *MetricExplanation) (autoscalingv2.MetricValueStatus, error) {
-	var status autoscalingv2.MetricValueStatus
-	if target.AverageValue != nil {
-		why.Name = fmt.Sprintf("%s resource", name)
-		average, err := in.averageReplicas(name, container, target.AverageValue.MilliValue(), why)
-		if err != nil {
-			return status, fmt.Errorf("failed to get %s usage: %w", name, err)
-		}
-		status.AverageValue = quantity(name, average)
-		return status, nil
-	}
-	if target.AverageUtilization == nil {
-		return status, errors.New("invalid resource metric source: neither an average utilization target nor an average value (usage) target was set")
-	}
-	why.Name = fmt.Sprintf("%s resource utilization (percentage of request)", name)
-	if container != "" {
-		why.Name = fmt.Sprintf("%s container resource utilization (percentage of request)", name)
-	}
-	percent, average, err := in.utilizationReplicas(name, container, *target.AverageUtilization, why)
-	if err != nil {
-		return status, fmt.Errorf("failed to get %s utilization: %w", name, err)
-	}
-	status.AverageUtilization = &percent
-	status.AverageValue = quantity(name, average)
 	return status, nil
 }
 

@@ -29,7 +29,13 @@ func anyInput(r *rand.Rand) horizontal.Input {
 	}
 	in := web(usage...)
 	least := int32(1 + r.Intn(4))
-	in.HPA.Spec = specFrom(r.Int63(), &least, least+int32(r.Intn(20)))
+	if in.Config.ScaleToZero = r.Intn(3) == 0; in.Config.ScaleToZero {
+		least = int32(r.Intn(3))
+		in.HPA.Status.Conditions = []autoscalingv2.HorizontalPodAutoscalerCondition{
+			{Type: autoscalingv2.ScaledToZero, Status: []v1.ConditionStatus{v1.ConditionTrue, v1.ConditionFalse}[r.Intn(2)]}}
+	}
+	in.HPA.Spec = specFrom(r.Int63(), &least, least+1+int32(r.Intn(20)))
+	in.Readings = anyReadings(r, in)
 	for _, pod := range in.Pods {
 		switch r.Intn(12) {
 		case 0:
@@ -46,7 +52,7 @@ func anyInput(r *rand.Rand) horizontal.Input {
 		}
 	}
 	if r.Intn(4) == 0 {
-		in.Scale.SpecReplicas = int32(r.Intn(30))
+		in.Scale.SpecReplicas = int32(r.Intn(30) * r.Intn(2))
 	}
 	ago := func() time.Time { return noon.Add(-time.Duration(r.Intn(900)) * time.Second) }
 	for range r.Intn(20) {
@@ -57,6 +63,31 @@ func anyInput(r *rand.Rand) horizontal.Input {
 		in.History.ScaleDowns = append(in.History.ScaleDowns, horizontal.ScaleEvent{Change: int32(r.Intn(6)), Time: ago()})
 	}
 	return in
+}
+
+// anyReadings answer each of the HPA's metrics, mostly.
+func anyReadings(r *rand.Rand, in horizontal.Input) []horizontal.Reading {
+	readings := make([]horizontal.Reading, len(in.HPA.Spec.Metrics))
+	level := int64(1) << r.Intn(63)
+	for i := range readings {
+		reading := horizontal.Reading{Object: r.Int63n(level), Pods: map[string]int64{}}
+		for range r.Intn(4) {
+			reading.Series = append(reading.Series, r.Int63n(level))
+		}
+		for _, pod := range in.Pods {
+			if r.Intn(5) > 0 {
+				reading.Pods[pod.Name] = r.Int63n(3000)
+			}
+		}
+		if r.Intn(5) == 0 {
+			reading.Pods["gone"] = r.Int63n(3000)
+		}
+		if r.Intn(8) == 0 {
+			reading = horizontal.Reading{Absent: "down"}
+		}
+		readings[i] = reading
+	}
+	return readings
 }
 
 func forAnyInput(t *testing.T, check func(t *testing.T, r *rand.Rand, in horizontal.Input)) {
@@ -116,10 +147,10 @@ func TestOrderOfPodsDoesNotMatter(t *testing.T) {
 	})
 }
 
-// Without samples there is no reason to move, but for the bounds.
+// Without values there is no reason to move, but for the bounds.
 func TestNoSampleNoMove(t *testing.T) {
 	forAnyInput(t, func(t *testing.T, _ *rand.Rand, in horizontal.Input) {
-		in.Usage.Pods = nil
+		in.Usage.Pods, in.Readings = nil, nil
 		current := in.Scale.SpecReplicas
 		if current < *in.HPA.Spec.MinReplicas || current > in.HPA.Spec.MaxReplicas {
 			return
@@ -178,8 +209,8 @@ func TestBrokenMetricNeverScalesDown(t *testing.T) {
 		in.HPA.Spec.Metrics = append(in.HPA.Spec.Metrics, external())
 		with := horizontal.Decide(in)
 		current := in.Scale.SpecReplicas
-		if current < *in.HPA.Spec.MinReplicas || current > in.HPA.Spec.MaxReplicas {
-			return
+		if current < max(1, *in.HPA.Spec.MinReplicas) || current > in.HPA.Spec.MaxReplicas {
+			return // an External metric, even if broken, may also wake a target
 		}
 		if with.DesiredReplicas < current || with.DesiredReplicas > max(current, without.DesiredReplicas) {
 			t.Errorf("from %d: %d without, %d with a broken metric", current, without.DesiredReplicas, with.DesiredReplicas)

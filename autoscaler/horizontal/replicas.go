@@ -4,7 +4,6 @@
 package horizontal
 
 import (
-	"errors"
 	"math"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -78,25 +77,31 @@ func (a averageValue) assumed(int64) int64 {
 	return int64(a)
 }
 
-var errNoUsage = errors.New("did not receive metrics for targeted pods (pods might be unready)")
+// knownOf is what the samples say for sure.
+func knownOf(pods []sample) totals {
+	var known totals
+	for _, pod := range pods {
+		if pod.known() {
+			known.add(pod.usage, pod.request)
+		}
+	}
+	return known
+}
 
 // resize fills why with the replicas that bring the value to the target. A pod whose usage is not known
 // counts only against the direction in which the others point, and never turns it round.
 func resize(current int32, pods []sample, t target, tolerated tolerances, why *MetricExplanation) {
-	var known totals
-	for _, pod := range pods {
-		if pod.group == ready {
-			known.add(pod.usage, pod.request)
-		}
-	}
+	known := knownOf(pods)
 	ratio, value := t.ratio(known)
 	why.Value, why.Ratio, why.AssumedRatio, why.Proposal = value, ratio, ratio, current
 
 	fillUnready := why.Unready > 0 && ratio > 1
 	if !fillUnready && why.Missing == 0 {
-		if !tolerated.within(ratio) {
-			why.Proposal = int32(math.Ceil(ratio * float64(why.Ready)))
+		if tolerated.within(ratio) {
+			why.Kept = WithinTolerance
+			return
 		}
+		why.Proposal = saturate32(math.Ceil(ratio * float64(why.Ready)))
 		return
 	}
 
@@ -111,12 +116,14 @@ func resize(current int32, pods []sample, t target, tolerated tolerances, why *M
 	}
 	ratioNow, _ := t.ratio(assumed)
 	why.AssumedRatio = ratioNow
-	if tolerated.within(ratioNow) || (ratio < 1 && ratioNow > 1) || (ratio > 1 && ratioNow < 1) {
-		return
+	proposal := saturate32(math.Ceil(ratioNow * float64(assumed.pods)))
+	switch {
+	case tolerated.within(ratioNow):
+		why.Kept = WithinTolerance
+	case ratio < 1 && ratioNow > 1, ratio > 1 && ratioNow < 1,
+		ratioNow < 1 && proposal > current, ratioNow > 1 && proposal < current:
+		why.Kept = InDoubt
+	default:
+		why.Proposal = proposal
 	}
-	proposal := int32(math.Ceil(ratioNow * float64(assumed.pods)))
-	if (ratioNow < 1 && proposal > current) || (ratioNow > 1 && proposal < current) {
-		return
-	}
-	why.Proposal = proposal
 }

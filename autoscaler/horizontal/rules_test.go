@@ -197,8 +197,8 @@ func TestExplanation(t *testing.T) {
 	in.Pods[3].Status.Phase = v1.PodFailed
 	want := horizontal.Explanation{
 		Metrics: []horizontal.MetricExplanation{{Name: "cpu resource utilization (percentage of request)",
-			Value: 150, Target: 50, Ratio: 3, AssumedRatio: 2, Ready: 2, Missing: 1, Ignored: 1, Proposal: 6}},
-		Proposed: 6, Stabilized: 6, Limit: "DesiredWithinRange",
+			TargetType: autoscalingv2.UtilizationMetricType, Value: 150, Target: 50, Ratio: 3, AssumedRatio: 2, Ready: 2, Missing: 1, Ignored: 1, Proposal: 6}},
+		ToleranceDown: 0.1, ToleranceUp: 0.1, Proposed: 6, Stabilized: 6, Limit: "DesiredWithinRange",
 	}
 	if diff := cmp.Diff(want, horizontal.Decide(in).Explanation); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -15,6 +15,9 @@ import (
 type limited struct {
 	replicas        int32
 	reason, message string
+
+	by     Recommendation                 // what stabilization followed
+	policy autoscalingv2.HPAScalingPolicy // what set the rate
 }
 
 // normalize stabilizes the proposal against recent ones, records it, and limits the result.
@@ -28,7 +31,7 @@ func (d *Decision) normalize(in Input, proposed int32) int32 {
 		final = in.limitByPolicies(d.History, stable.replicas)
 	}
 	if stable.replicas == proposed {
-		stable.reason, stable.message = "ReadyForNewScale", "recommended size matches current size"
+		stable = limited{replicas: proposed, reason: "ReadyForNewScale", message: "recommended size matches current size"}
 	}
 	d.setCondition(in.Now, autoscalingv2.AbleToScale, v1.ConditionTrue, stable.reason, stable.message)
 	status := v1.ConditionTrue
@@ -36,17 +39,18 @@ func (d *Decision) normalize(in Input, proposed int32) int32 {
 		status = v1.ConditionFalse
 	}
 	d.setCondition(in.Now, autoscalingv2.ScalingLimited, status, final.reason, final.message)
-	d.Explanation.Stabilized, d.Explanation.Limit = stable.replicas, final.reason
+	d.Explanation.Stabilized, d.Explanation.StabilizedBy = stable.replicas, stable.by
+	d.Explanation.Limit, d.Explanation.Policy = final.reason, final.policy
 	return final.replicas
 }
 
 // stabilizeDown is the rule without spec.behavior: the highest recommendation of the window.
 func (in *Input) stabilizeDown(h History, proposed int32) (limited, History) {
 	cutoff := in.Now.Add(-in.Config.DownscaleStabilization)
-	highest := proposed
+	highest := Recommendation{proposed, in.Now}
 	for _, r := range h.Recommendations {
-		if !r.Time.Before(cutoff) {
-			highest = max(highest, r.Replicas)
+		if !r.Time.Before(cutoff) && r.Replicas > highest.Replicas {
+			highest = r
 		}
 	}
 	h.Recommendations = remember(h.Recommendations, Recommendation{proposed, in.Now},
@@ -60,28 +64,34 @@ func (in *Input) stabilizeBothWays(h History, proposed int32) (limited, History)
 	current := in.Scale.SpecReplicas
 	upCutoff := in.Now.Add(-window(in.HPA.Spec.Behavior.ScaleUp, 0))
 	downCutoff := in.Now.Add(-window(in.HPA.Spec.Behavior.ScaleDown, in.Config.DownscaleStabilization))
-	up, down := proposed, proposed
+	up, down := Recommendation{proposed, in.Now}, Recommendation{proposed, in.Now}
 	for _, r := range h.Recommendations {
-		if r.Time.After(upCutoff) {
-			up = min(up, r.Replicas)
+		if r.Time.After(upCutoff) && r.Replicas < up.Replicas {
+			up = r
 		}
-		if r.Time.After(downCutoff) {
-			down = max(down, r.Replicas)
+		if r.Time.After(downCutoff) && r.Replicas > down.Replicas {
+			down = r
 		}
 	}
 	h.Recommendations = remember(h.Recommendations, Recommendation{proposed, in.Now},
 		func(r Recommendation) bool { return r.Time.Before(upCutoff) && r.Time.Before(downCutoff) })
-	stable := min(max(current, up), down)
+	stable := Recommendation{current, in.Now}
+	if stable.Replicas < up.Replicas {
+		stable = up
+	}
+	if stable.Replicas > down.Replicas {
+		stable = down
+	}
 	if proposed < current {
 		return higherBefore(stable), h
 	}
-	return limited{stable, "ScaleUpStabilized",
-		"recent recommendations were lower than current one, applying the lowest recent recommendation"}, h
+	return limited{replicas: stable.Replicas, by: stable, reason: "ScaleUpStabilized",
+		message: "recent recommendations were lower than current one, applying the lowest recent recommendation"}, h
 }
 
-func higherBefore(replicas int32) limited {
-	return limited{replicas, "ScaleDownStabilized",
-		"recent recommendations were higher than current one, applying the highest recent recommendation"}
+func higherBefore(by Recommendation) limited {
+	return limited{replicas: by.Replicas, by: by, reason: "ScaleDownStabilized",
+		message: "recent recommendations were higher than current one, applying the highest recent recommendation"}
 }
 
 // window is the rules' stabilization window, or the flag in whole seconds.
