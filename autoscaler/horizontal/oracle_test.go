@@ -24,6 +24,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
 	scalefake "k8s.io/client-go/scale/fake"
@@ -31,6 +32,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/kubernetes/pkg/controller/podautoscaler"
 	upstreammetrics "k8s.io/kubernetes/pkg/controller/podautoscaler/metrics"
+	"k8s.io/kubernetes/pkg/features"
 	metricsv1beta1 "k8s.io/metrics/pkg/apis/metrics/v1beta1"
 	resourceclient "k8s.io/metrics/pkg/client/clientset/versioned/typed/metrics/v1beta1"
 
@@ -107,7 +109,7 @@ func (o *oracle) start(t *testing.T) {
 	mapper.Add(schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}, meta.RESTScopeNamespace)
 	factory := informers.NewSharedInformerFactory(o.cs, 0)
 	controller := podautoscaler.NewHorizontalController(ctx, o.cs.CoreV1(), scales, o.cs.AutoscalingV2(), mapper,
-		upstreammetrics.NewRESTMetricsClient(podMetrics{w: o.w}, nil, nil),
+		upstreammetrics.NewRESTMetricsClient(podMetrics{w: o.w}, customMetrics{o.w}, externalMetrics{o.w}),
 		factory.Autoscaling().V2().HorizontalPodAutoscalers(), factory.Core().V1().Pods(),
 		syncPeriod, o.config.DownscaleStabilization, o.config.Tolerance,
 		o.config.CPUInitializationPeriod, o.config.InitialReadinessDelay)
@@ -243,12 +245,39 @@ func anyOrder(message string) string {
 	return somePod.ReplaceAllString(message, "some pod")
 }
 
+// forgetShares takes the share that each of no replicas has out of both statuses: it is a division by zero, and what
+// upstream writes then depends on the processor.
+func forgetShares(upstream, berth []autoscalingv2.MetricStatus) {
+	share := func(m autoscalingv2.MetricStatus) *resource.Quantity {
+		switch {
+		case m.Object != nil:
+			return m.Object.Current.AverageValue
+		case m.External != nil:
+			return m.External.Current.AverageValue
+		}
+		return nil
+	}
+	for i := range min(len(upstream), len(berth)) {
+		if a, b := share(upstream[i]), share(berth[i]); a != nil && b != nil {
+			*a = *b
+		}
+	}
+}
+
+// gate switches upstream's feature gate.
+func gate(t *testing.T, on bool) {
+	t.Helper()
+	if err := utilfeature.DefaultMutableFeatureGate.SetFromMap(map[string]bool{string(features.HPAScaleToZero): on}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // play runs a story and returns the step at which the two first differ, and how; or -1.
 func play(t *testing.T, s story) (step int, diff string) {
 	step = -1
+	gate(t, s.config.ScaleToZero)
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(s.seed)
-		w.rivals = s.rivals
+		w := newWorld(s)
 		o := newOracle(w, s.config)
 		w.locked(w.settle)
 		o.start(t)
@@ -282,6 +311,9 @@ func play(t *testing.T, s story) (step int, diff string) {
 			saw[0].History = history
 			var berth synced
 			berth, history = ours(saw[0], w.readOnly)
+			if saw[0].Scale.StatusReplicas == 0 {
+				forgetShares(upstream.Status.CurrentMetrics, berth.Status.CurrentMetrics)
+			}
 			if d := difference(upstream, berth); d != "" {
 				step, diff = i, "(-upstream +berth):\n"+d
 				break

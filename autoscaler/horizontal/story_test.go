@@ -4,8 +4,10 @@
 package horizontal_test
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
+	"math"
 	"math/rand"
 	"os"
 	"strings"
@@ -15,11 +17,9 @@ import (
 	"github.com/go-logr/logr"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/klog/v2"
-	autoscalingdefaults "k8s.io/kubernetes/pkg/apis/autoscaling/v2"
 	"k8s.io/utils/ptr"
 
 	"github.com/berth-dev/berth/autoscaler/horizontal"
@@ -27,7 +27,7 @@ import (
 
 var (
 	storyCount = flag.Int("stories", 100, "how many random stories to play against upstream's controller")
-	storySteps = flag.Int("steps", 90, "how many syncs a story lasts")
+	storySteps = flag.Int("steps", 0, "how many syncs a story lasts; 0: from 40, which is ten minutes, to 320")
 	storySeed  = flag.Int64("seed", 1, "seed of the first story; the others count up from it")
 )
 
@@ -75,17 +75,36 @@ const (
 	writesFail
 	writesReturn
 	selector
+	selectorReturns
 	template
+	rollOut
+	starve
+	feed
 	edit
 	editBounds
+	editBehavior
+	raise
 	zeroCondition
+	rate
+	skewRate
+	unrated
+	haunt
+	backlog
+	idle
+	extremes
+	report
+	customBreak
+	customReturn
+	externalBreak
+	externalReturn
 	restart
 	kinds
 )
 
 var kindNames = [...]string{"load", "memory", "skew", "unmeasured", "unmeasuredCPU", "emptySample", "stale", "turnReady",
 	"turnUnready", "conditionless", "startless", "fail", "succeed", "pend", "leave", "letGo", "metricsBreak", "metricsReturn", "byHand",
-	"scaleGone", "scaleReturns", "writesFail", "writesReturn", "selector", "template", "edit", "editBounds", "zeroCondition", "restart"}
+	"scaleGone", "scaleReturns", "writesFail", "writesReturn", "selector", "selectorReturns", "template", "rollOut", "starve", "feed", "edit", "editBounds", "editBehavior", "raise", "zeroCondition",
+	"rate", "skewRate", "unrated", "haunt", "backlog", "idle", "extremes", "report", "customBreak", "customReturn", "externalBreak", "externalReturn", "restart"}
 
 // op changes the world once. What n means is the kind's business.
 type op struct {
@@ -98,15 +117,18 @@ func (o op) String() string { return fmt.Sprintf("%s(%d)", kindNames[o.kind], o.
 // weights make what is common in clusters common in stories, and repairs as likely as damages.
 var weights = [kinds]int{load: 30, memory: 10, skew: 8, unmeasured: 8, unmeasuredCPU: 3, emptySample: 2, stale: 4, turnReady: 8,
 	turnUnready: 8, conditionless: 1, startless: 1, fail: 3, succeed: 2, pend: 3, leave: 4, letGo: 14, metricsBreak: 2, metricsReturn: 8,
-	byHand: 4, scaleGone: 1, scaleReturns: 8, writesFail: 3, writesReturn: 10, selector: 3, template: 3, edit: 6, editBounds: 4, zeroCondition: 1, restart: 1}
+	byHand: 4, scaleGone: 1, scaleReturns: 8, writesFail: 3, writesReturn: 10, selector: 3, selectorReturns: 15, template: 10, rollOut: 4, starve: 2, feed: 8, edit: 6, editBounds: 4, editBehavior: 4, raise: 3, zeroCondition: 1,
+	rate: 10, skewRate: 4, unrated: 4, haunt: 2, backlog: 20, idle: 4, extremes: 5, report: 3, customBreak: 2, customReturn: 8, externalBreak: 2, externalReturn: 8,
+	restart: 1}
 
 func newStory(seed int64, steps int) story {
 	r := rand.New(rand.NewSource(seed))
 	s := story{seed: seed, config: defaults()}
 	if r.Intn(3) == 0 {
-		s.config = horizontal.Config{Tolerance: r.Float64() / 2, DownscaleStabilization: time.Duration(r.Intn(600_000)) * time.Millisecond,
+		s.config = horizontal.Config{Tolerance: r.Float64() / 2, DownscaleStabilization: time.Duration(r.Intn(40))*syncPeriod + time.Duration(r.Intn(1000))*time.Millisecond,
 			CPUInitializationPeriod: time.Duration(r.Intn(300)) * time.Second, InitialReadinessDelay: time.Duration(r.Intn(60)) * time.Second}
 	}
+	s.config.ScaleToZero = r.Intn(2) == 0
 	var wheel []kind
 	for k, weight := range weights {
 		for range weight {
@@ -114,6 +136,7 @@ func newStory(seed int64, steps int) story {
 		}
 	}
 	calm := 1 + r.Intn(6)
+	steps = cmp.Or(steps, 40<<r.Intn(4))
 	for range steps {
 		var ops []op
 		for range r.Intn(4) {
@@ -142,8 +165,35 @@ func (w *world) apply(o op) {
 		w.metricsDown = "the server is currently unable to handle the request (get pods.metrics.k8s.io)"
 	case metricsReturn:
 		w.metricsDown = ""
+	case rate:
+		w.rate = int64(r.Intn([]int{600, 3000, 30000}[r.Intn(3)])) - int64(r.Intn(20)/19*1000)
+	case haunt:
+		w.ghosts = max(0, r.Intn(6)-2)
+	case backlog:
+		w.depth = int64(r.Intn([]int{1, 900, 9000, 60000}[r.Intn(4)])) - int64(r.Intn(20)/19*1000)
+		w.queue = nil
+		for range r.Intn(4) {
+			w.queue = append(w.queue, int64(r.Intn([]int{1, 600, 9000, 30000}[r.Intn(4)]))-int64(r.Intn(12)/11*2000))
+		}
+	case extremes:
+		w.queue = []int64{math.MaxInt64 >> r.Intn(3), math.MaxInt64 >> r.Intn(8), -r.Int63() >> r.Intn(60)}[:1+r.Intn(3)]
+		if w.mayZero {
+			w.queue = nil // upstream saturates only with replicas
+		}
+	case report:
+		w.reported = max(-1, int32(r.Intn(24))-12)
+	case customBreak:
+		w.customDown = "the server could not find the metric rate for pods"
+	case customReturn:
+		w.customDown = ""
+	case externalBreak:
+		w.externalDown = "the server is currently unable to handle the request (get queue.external.metrics.k8s.io)"
+	case externalReturn:
+		w.externalDown = ""
+	case idle:
+		w.rate, w.depth, w.queue = 0, 0, []int64{0}
 	case byHand:
-		w.replicas = int32(r.Intn(25))
+		w.replicas = int32(r.Intn(25) * min(1, r.Intn(6)))
 	case scaleGone:
 		w.gone = `deployments.apps "web" not found`
 	case scaleReturns:
@@ -153,18 +203,37 @@ func (w *world) apply(o op) {
 	case writesReturn:
 		w.readOnly = ""
 	case selector:
-		w.selector = []string{"", "app=none", "app in web", "app=web", "app=web", "app=web"}[r.Intn(6)]
+		w.selector = []string{"", "app=none", "app in web"}[r.Intn(3)]
+	case selectorReturns:
+		w.selector = "app=web"
 	case template:
 		w.template = max(0, r.Intn(8)-2)
-	case edit, editBounds:
+	case starve:
+		w.starved = true
+	case feed:
+		w.starved = false
+	case rollOut:
+		for _, b := range w.pods {
+			b.changed, b.held, b.pod.DeletionTimestamp = true, r.Intn(4) == 0, ptr.To(metav1.Now())
+		}
+	case edit, editBounds, editBehavior, raise:
 		stored, err := w.tracker.Get(hpaResource, namespace, "web")
 		if err != nil {
 			return
 		}
 		hpa := stored.(*autoscalingv2.HorizontalPodAutoscaler).DeepCopy()
 		least := int32(1 + r.Intn(4))
-		bounds := specFrom(o.n, []*int32{nil, &least}[r.Intn(2)], least+int32(r.Intn(20)))
-		if o.kind == editBounds {
+		if r.Intn(12) == 0 || w.mayZero && r.Intn(2) == 0 {
+			least = 0
+		}
+		bounds := specFrom(o.n, []*int32{nil, &least}[r.Intn(2)], least+1+int32(r.Intn(20)))
+		if o.kind == raise {
+			bounds.MinReplicas = ptr.To(1 + least%3)
+		}
+		switch o.kind {
+		case editBehavior:
+			bounds.MinReplicas, bounds.MaxReplicas, bounds.Metrics = hpa.Spec.MinReplicas, hpa.Spec.MaxReplicas, hpa.Spec.Metrics
+		case editBounds, raise:
 			bounds.Metrics, bounds.Behavior = hpa.Spec.Metrics, hpa.Spec.Behavior
 		}
 		hpa.Spec = bounds
@@ -190,6 +259,10 @@ func (b *berthed) apply(k kind, r *rand.Rand) {
 	switch k {
 	case skew:
 		b.cpu = int64(r.Intn(2000))
+	case skewRate:
+		b.rate = int64(r.Intn(3000))
+	case unrated:
+		b.noRate = true
 	case unmeasured:
 		b.noSample = true
 	case unmeasuredCPU:
@@ -217,79 +290,35 @@ func (b *berthed) apply(k kind, r *rand.Rand) {
 		b.held, b.pod.DeletionTimestamp = r.Intn(2) == 0, ptr.To(metav1.Now())
 	case letGo:
 		b.held, b.age = false, 0
-		b.noSample, b.noCPU, b.noneAtAll, b.staleness, b.cpu = false, false, false, 0, 0
+		b.noSample, b.noCPU, b.noneAtAll, b.noRate, b.staleness, b.cpu, b.rate = false, false, false, false, 0, 0, 0
 	}
 }
 
-// specFrom makes a random HPA, complete and defaulted as the API server leaves it.
-func specFrom(seed int64, least *int32, most int32) autoscalingv2.HorizontalPodAutoscalerSpec {
-	r := rand.New(rand.NewSource(seed))
-	hpa := &autoscalingv2.HorizontalPodAutoscaler{Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
-		ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "web"},
-		MinReplicas:    least, MaxReplicas: most,
-	}}
-	for range 1 + r.Intn(5)/4 + r.Intn(5)/4 {
-		hpa.Spec.Metrics = append(hpa.Spec.Metrics, randomMetric(r))
-	}
-	if r.Intn(2) == 0 {
-		hpa.Spec.Behavior = &autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleUp: randomRules(r), ScaleDown: randomRules(r)}
-	}
-	autoscalingdefaults.SetDefaults_HorizontalPodAutoscaler(hpa)
-	autoscalingdefaults.SetDefaults_HorizontalPodAutoscalerBehavior(hpa)
-	return hpa.Spec
-}
-
-func randomMetric(r *rand.Rand) autoscalingv2.MetricSpec {
-	name := []v1.ResourceName{v1.ResourceCPU, v1.ResourceCPU, v1.ResourceMemory}[r.Intn(3)]
-	target := autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: ptr.To(int32(20 + r.Intn(140)))}
-	if r.Intn(3) == 0 {
-		target = autoscalingv2.MetricTarget{Type: autoscalingv2.AverageValueMetricType, AverageValue: resource.NewMilliQuantity(int64(200+r.Intn(1000)), resource.DecimalSI)}
-		if name == v1.ResourceMemory {
-			target.AverageValue = resource.NewQuantity(int64(100+r.Intn(300))<<20, resource.BinarySI)
-		}
-	}
-	if r.Intn(4) == 0 {
-		return autoscalingv2.MetricSpec{Type: autoscalingv2.ContainerResourceMetricSourceType,
-			ContainerResource: &autoscalingv2.ContainerResourceMetricSource{
-				Name: name, Container: []string{"app", "app", "sidecar", "ghost"}[r.Intn(4)], Target: target}}
-	}
-	return autoscalingv2.MetricSpec{Type: autoscalingv2.ResourceMetricSourceType,
-		Resource: &autoscalingv2.ResourceMetricSource{Name: name, Target: target}}
-}
-
-func randomRules(r *rand.Rand) *autoscalingv2.HPAScalingRules {
-	if r.Intn(4) == 0 {
-		return nil
-	}
-	rules := &autoscalingv2.HPAScalingRules{}
-	if r.Intn(2) == 0 {
-		rules.StabilizationWindowSeconds = ptr.To(int32(15 * r.Intn(60) * r.Intn(2)))
-	}
-	if r.Intn(2) == 0 {
-		rules.SelectPolicy = ptr.To([]autoscalingv2.ScalingPolicySelect{autoscalingv2.MaxChangePolicySelect,
-			autoscalingv2.MinChangePolicySelect, autoscalingv2.MinChangePolicySelect, autoscalingv2.DisabledPolicySelect}[r.Intn(4)])
-	}
-	for range r.Intn(4) {
-		policy := autoscalingv2.HPAScalingPolicy{Type: autoscalingv2.PodsScalingPolicy, Value: int32(1 + r.Intn(5)), PeriodSeconds: int32(1 + r.Intn(400))}
-		if r.Intn(2) == 0 {
-			policy.Type, policy.Value = autoscalingv2.PercentScalingPolicy, int32(5+r.Intn(150))
-		}
-		rules.Policies = append(rules.Policies, policy)
-	}
-	if r.Intn(3) == 0 {
-		rules.Tolerance = resource.NewMilliQuantity(int64(r.Intn(400)), resource.DecimalSI)
-	}
-	return rules
-}
-
-// TestStoriesMatchUpstream is the definition of correct: any history, sync by sync, as kube-controller-manager.
+// TestStoriesMatchUpstream is the definition of correct: any history, sync by sync, as kube-controller-manager. The long run:
+//
+//	go test -run Stories -timeout 3h ./autoscaler/horizontal -stories 10000
 func TestStoriesMatchUpstream(t *testing.T) {
+	syncs := 0
 	for i := range *storyCount {
 		s := newStory(*storySeed+int64(i), *storySteps)
-		if step, diff := play(t, s); step >= 0 {
-			s, step, diff = shrink(t, s, step, diff)
-			t.Fatalf("seed %d, shrunk to %d syncs, differs at the last %s\nstory:\n%s", s.seed, step+1, diff, s)
-		}
+		syncs += len(s.steps)
+		mustMatch(t, s)
+	}
+	t.Logf("%d stories, %d syncs, %s of virtual time", *storyCount, syncs, time.Duration(syncs)*syncPeriod)
+}
+
+// FuzzUpstream looks for other stories for as long as it is let. A seed is all that it varies, as bytes would
+// have it spend its time on making stories shorter, which shrink does when it matters.
+func FuzzUpstream(f *testing.F) {
+	f.Add(int64(-1))
+	f.Fuzz(func(t *testing.T, seed int64) { mustMatch(t, newStory(seed, *storySteps)) })
+}
+
+func mustMatch(t *testing.T, s story) {
+	t.Helper()
+	if step, diff := play(t, s); step >= 0 {
+		s, step, diff = shrink(t, s, step, diff)
+		t.Fatalf("seed %d, shrunk to %d syncs, differs at the last %s\nstory:\n%s", s.seed, step+1, diff, s)
 	}
 }
 

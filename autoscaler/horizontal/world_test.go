@@ -34,8 +34,11 @@ type world struct {
 	hpa     *autoscalingv2.HorizontalPodAutoscaler
 
 	rivals   []string // other HPAs of the same target
+	mayZero  bool     // edits often allow zero replicas
+	starved  bool     // new pods do not come: a quota, say
 	replicas int32
 	selector string
+	reported int32  // the replicas that the target reports; below zero: as many as there are pods
 	gone     string // why there is no scale
 	readOnly string // why the scale cannot be written
 
@@ -44,6 +47,7 @@ type world struct {
 	template    int   // which of the pod templates new pods have
 	cpu, memory int64 // usage per container: milli-cpu and MiB
 	metricsDown string
+	measures
 }
 
 // berthed is a pod and how the metrics API sees it.
@@ -54,17 +58,24 @@ type berthed struct {
 	changed bool
 
 	cpu       int64 // extra milli-cpu
+	rate      int64 // extra
 	noSample  bool
+	noRate    bool
 	noCPU     bool
 	noneAtAll bool
 	staleness time.Duration
 }
 
-func newWorld(seed int64) *world {
-	w := &world{replicas: 3, selector: "app=web", cpu: 250, memory: 100, template: int(seed) % 3}
+func newWorld(s story) *world {
+	w := &world{replicas: 3, reported: -1, selector: "app=web", cpu: 250, memory: 100, template: int(s.seed) % 3,
+		measures: measures{rate: 500, depth: 2000, queue: []int64{1000, 500}}, rivals: s.rivals, mayZero: s.config.ScaleToZero}
+	least := int32(1)
+	if w.mayZero && s.seed%2 == 0 {
+		least = 0
+	}
 	w.hpa = &autoscalingv2.HorizontalPodAutoscaler{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web"},
-		Spec:       specFrom(seed, ptr.To[int32](1), 20),
+		Spec:       specFrom(s.seed, &least, 20),
 	}
 	return w
 }
@@ -79,27 +90,35 @@ func scaleOf(action clienttesting.Action) *autoscalingv1.Scale {
 	return action.(clienttesting.UpdateAction).GetObject().(*autoscalingv1.Scale)
 }
 
+func (w *world) statusReplicas() int32 {
+	if w.reported >= 0 {
+		return w.reported
+	}
+	return int32(len(w.pods))
+}
+
 func (w *world) scale() *autoscalingv1.Scale {
 	return &autoscalingv1.Scale{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web"},
 		Spec:       autoscalingv1.ScaleSpec{Replicas: w.replicas},
-		Status:     autoscalingv1.ScaleStatus{Replicas: int32(len(w.pods)), Selector: w.selector},
+		Status:     autoscalingv1.ScaleStatus{Replicas: w.statusReplicas(), Selector: w.selector},
 	}
 }
 
-// input is the world as a conductor hands it to Decide.
+// input is the world as a conductor hands it to Decide. It holds until the world's next change.
 func (w *world) input(hpa *autoscalingv2.HorizontalPodAutoscaler, config horizontal.Config) horizontal.Input {
 	in := horizontal.Input{
 		Now: time.Now(), HPA: hpa, Config: config, SelectedBy: []string{hpa.Name},
 		Scale: horizontal.Scale{
-			Absent: w.gone, SpecReplicas: w.replicas, StatusReplicas: int32(len(w.pods)), Selector: w.selector,
+			Absent: w.gone, SpecReplicas: w.replicas, StatusReplicas: w.statusReplicas(), Selector: w.selector,
 		},
-		Usage: horizontal.Usage{Absent: w.metricsDown, Pods: map[string]horizontal.PodUsage{}},
+		Usage:    horizontal.Usage{Absent: w.metricsDown, Pods: map[string]horizontal.PodUsage{}},
+		Readings: w.readings(hpa.Spec.Metrics),
 	}
 	if selector, err := labels.Parse(w.selector); err == nil {
 		for _, b := range w.pods {
 			if selector.Matches(labels.Set(b.pod.Labels)) {
-				in.Pods = append(in.Pods, b.pod.DeepCopy())
+				in.Pods = append(in.Pods, b.pod)
 			}
 		}
 	}
@@ -190,7 +209,7 @@ func (w *world) settle() {
 			w.track(w.tracker.Update(podResource, b.pod.DeepCopy(), namespace))
 		}
 	}
-	for ; alive < int(w.replicas); alive++ {
+	for ; alive < int(w.replicas) && !w.starved; alive++ {
 		b := &berthed{pod: newPod(w.born, w.template)}
 		w.born++
 		w.pods = append(w.pods, b)
