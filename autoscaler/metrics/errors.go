@@ -10,13 +10,13 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// Reason is why the metrics API gave no answer, in few words that suit a metric's label.
+// Reason is why a metrics API gave no answer, in few words that suit a metric's label.
 type Reason string
 
 const (
-	// NotServed: nothing serves metrics.k8s.io. Is metrics-server installed?
+	// NotServed: nothing serves the API, or it does not know the metric. Is metrics-server, or an adapter, installed?
 	NotServed Reason = "NotServed"
-	// Forbidden: this service account may not list pods.metrics.k8s.io.
+	// Forbidden: this service account may not read there.
 	Forbidden Reason = "Forbidden"
 	// TimedOut: no answer within the deadline.
 	TimedOut Reason = "TimedOut"
@@ -24,7 +24,7 @@ const (
 	Failed Reason = "Failed"
 )
 
-// UnavailableError tells that the resource metrics API gave no answer. It reads like the error it wraps: conditions
+// UnavailableError tells that a metrics API gave no answer. It reads like the error it wraps: conditions
 // of HPAs quote it as kube-controller-manager quotes its own.
 type UnavailableError struct {
 	Reason Reason

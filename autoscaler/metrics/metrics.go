@@ -1,10 +1,11 @@
 // Copyright The Berth Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package metrics reads the resource metrics API.
+// Package metrics reads the metrics APIs.
 //
-// It promises one request per tick for the whole cluster, whatever the number of autoscalers, and no answer older
-// than the tick: a failed read gives an error and no Snapshot, and the one before is not served again, for a replica
+// It promises one request per tick of metrics.k8s.io for the whole cluster, whatever the number of autoscalers, one
+// request per tick for each distinct query of custom.metrics.k8s.io and external.metrics.k8s.io, and no answer older
+// than the tick: a failed read gives an error and nothing else, and the answer before is not served again, for a replica
 // count computed from yesterday's load is worse than none.
 //
 // Which pods belong to an autoscaler is the caller's business: it has the pods, and asks by their names.

@@ -5,21 +5,23 @@ package metrics
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/util/workqueue"
-	podautoscaler "k8s.io/kubernetes/pkg/controller/podautoscaler/metrics"
+	customclient "k8s.io/metrics/pkg/client/custom_metrics"
+	externalclient "k8s.io/metrics/pkg/client/external_metrics"
 )
 
-// API is one of the metrics APIs that are asked metric by metric.
+// API is one of the metrics APIs, by its group.
 type API string
 
-// The APIs.
+// The APIs. Resource is read whole, the others metric by metric.
 const (
+	Resource API = "metrics.k8s.io"
 	Custom   API = "custom.metrics.k8s.io"
 	External API = "external.metrics.k8s.io"
 )
@@ -46,27 +48,24 @@ type Answer struct {
 	Object int64
 	// Series answers for an external metric: one value for each series.
 	Series []int64
-	// Err is why there is no answer. It reads as kube-controller-manager words it.
+	// Err is why there is no answer: an *UnavailableError.
 	Err error
 }
-
-// Values reads single metrics. Upstream's client is one: its errors are those
-// that people know from the conditions of their HPAs.
-type Values = podautoscaler.MetricsClient
 
 // Asker asks the custom and the external metrics API. It keeps nothing
 // between rounds.
 type Asker struct {
-	values   Values
+	custom   customclient.CustomMetricsClient
+	external externalclient.ExternalMetricsClient
 	workers  int
 	deadline time.Duration
 }
 
 // NewAsker returns an Asker that has so many workers for each API, and whose
-// rounds take no longer than deadline. The calls of values must end by
-// themselves, if later.
-func NewAsker(values Values, workers int, deadline time.Duration) *Asker {
-	return &Asker{values: values, workers: workers, deadline: deadline}
+// rounds take no longer than deadline. The clients take no context: their
+// calls must end by themselves, if later.
+func NewAsker(custom customclient.CustomMetricsClient, external externalclient.ExternalMetricsClient, workers int, deadline time.Duration) *Asker {
+	return &Asker{custom: custom, external: external, workers: workers, deadline: deadline}
 }
 
 // Ask asks one API each of the queries once, several at a time, and returns
@@ -88,55 +87,71 @@ func (a *Asker) Ask(ctx context.Context, api API, queries map[Query]struct{}) ma
 	case <-done:
 	case <-ctx.Done():
 	}
-	return round.close(&UnavailableError{Reason: TimedOut, Err: fmt.Errorf("unable to fetch metrics from %s: %w", api.words(), context.Cause(ctx))})
+	return round.close(&UnavailableError{Reason: TimedOut, Err: context.Cause(ctx)})
 }
 
 func (a *Asker) answer(ctx context.Context, q Query) Answer {
-	answer := a.ask(q)
-	if answer.Err != nil {
-		// Upstream's client tells no more than words.
-		answer.Err = &UnavailableError{Reason: reasonOf(ctx, answer.Err), Err: answer.Err}
-	}
-	return answer
-}
-
-func (a *Asker) ask(q Query) (answer Answer) {
-	selector, err := labels.Parse(q.Selector)
+	answer, err := a.ask(q)
 	if err != nil {
-		return Answer{Err: err}
-	}
-	switch {
-	case q.API == External:
-		answer.Series, _, answer.Err = a.values.GetExternalMetric(q.Metric, q.Namespace, selector)
-	case q.Object != (autoscalingv2.CrossVersionObjectReference{}):
-		answer.Object, _, answer.Err = a.values.GetObjectMetric(q.Metric, q.Namespace, &q.Object, selector)
-	default:
-		answer.Pods, answer.Err = a.pods(q, selector)
+		return Answer{Err: &UnavailableError{Reason: reasonOf(ctx, err), Err: err}}
 	}
 	return answer
 }
 
-func (a *Asker) pods(q Query, selector labels.Selector) (map[string]int64, error) {
+func (a *Asker) ask(q Query) (Answer, error) {
+	selector, err := labels.Parse(q.Selector)
+	switch {
+	case err != nil:
+		return Answer{}, err
+	case q.API == External:
+		return a.series(q, selector)
+	case q.Object != (autoscalingv2.CrossVersionObjectReference{}):
+		return a.object(q, selector)
+	}
+	return a.pods(q, selector)
+}
+
+func (a *Asker) pods(q Query, selector labels.Selector) (answer Answer, err error) {
 	pods, err := labels.Parse(q.Pods)
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
-	samples, _, err := a.values.GetRawMetric(q.Metric, q.Namespace, pods, selector)
+	list, err := a.custom.NamespacedMetrics(q.Namespace).GetForObjects(schema.GroupKind{Kind: "Pod"}, pods, q.Metric, selector)
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
-	values := make(map[string]int64, len(samples))
-	for pod, sample := range samples {
-		values[pod] = sample.Value
+	answer.Pods = make(map[string]int64, len(list.Items))
+	for _, item := range list.Items {
+		answer.Pods[item.DescribedObject.Name] = item.Value.MilliValue()
 	}
-	return values, nil
+	return answer, nil
 }
 
-func (api API) words() string {
-	if api == External {
-		return "external metrics API"
+func (a *Asker) object(q Query, selector labels.Selector) (answer Answer, err error) {
+	kind := schema.FromAPIVersionAndKind(q.Object.APIVersion, q.Object.Kind).GroupKind()
+	scope, name := a.custom.NamespacedMetrics(q.Namespace), q.Object.Name
+	if kind == (schema.GroupKind{Kind: "Namespace"}) {
+		// At the root, and its own namespace whatever the name: as upstream, a reference does not leave its namespace.
+		scope, name = a.custom.RootScopedMetrics(), q.Namespace
 	}
-	return "custom metrics API"
+	value, err := scope.GetForObject(kind, name, q.Metric, selector)
+	if err != nil {
+		return answer, err
+	}
+	answer.Object = value.Value.MilliValue()
+	return answer, nil
+}
+
+func (a *Asker) series(q Query, selector labels.Selector) (answer Answer, err error) {
+	list, err := a.external.NamespacedMetrics(q.Namespace).List(q.Metric, selector)
+	if err != nil {
+		return answer, err
+	}
+	answer.Series = make([]int64, 0, len(list.Items))
+	for _, item := range list.Items {
+		answer.Series = append(answer.Series, item.Value.MilliValue())
+	}
+	return answer, nil
 }
 
 // round collects answers until it is closed. Whoever answers later is not heard.

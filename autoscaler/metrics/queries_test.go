@@ -13,14 +13,20 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/labels"
-	podautoscaler "k8s.io/kubernetes/pkg/controller/podautoscaler/metrics"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	customv1beta2 "k8s.io/metrics/pkg/apis/custom_metrics/v1beta2"
+	externalv1beta1 "k8s.io/metrics/pkg/apis/external_metrics/v1beta1"
+	customclient "k8s.io/metrics/pkg/client/custom_metrics"
+	externalclient "k8s.io/metrics/pkg/client/external_metrics"
 )
 
 // api answers by the name of the metric, after a while. It does not hear of
 // contexts, as the clients of these APIs do not.
 type api struct {
-	Values
 	takes map[string]time.Duration
 	fails map[string]error
 
@@ -43,16 +49,43 @@ func (a *api) serve(metric string) error {
 	return a.fails[metric]
 }
 
-func (a *api) GetRawMetric(metric, _ string, pods, _ labels.Selector) (podautoscaler.PodMetricsInfo, time.Time, error) {
-	return podautoscaler.PodMetricsInfo{pods.String(): {Value: 1500}}, time.Time{}, a.serve(metric)
+func (a *api) asker(workers int) *Asker { return NewAsker(custom{a}, external{a}, workers, deadline) }
+
+// custom is the custom metrics API as the clients see it.
+type custom struct{ *api }
+
+func (c custom) RootScopedMetrics() customclient.MetricsInterface { return scope{c.api, "/"} }
+
+func (c custom) NamespacedMetrics(namespace string) customclient.MetricsInterface {
+	return scope{c.api, namespace + "/"}
 }
 
-func (a *api) GetObjectMetric(metric, _ string, object *autoscalingv2.CrossVersionObjectReference, _ labels.Selector) (int64, time.Time, error) {
-	return int64(len(object.Name)), time.Time{}, a.serve(metric)
+type scope struct {
+	*api
+	path string
 }
 
-func (a *api) GetExternalMetric(metric, _ string, selector labels.Selector) ([]int64, time.Time, error) {
-	return []int64{int64(len(selector.String())), 2}, time.Time{}, a.serve(metric)
+func (s scope) GetForObjects(kind schema.GroupKind, pods labels.Selector, metric string, _ labels.Selector) (*customv1beta2.MetricValueList, error) {
+	return &customv1beta2.MetricValueList{Items: []customv1beta2.MetricValue{{
+		DescribedObject: v1.ObjectReference{Name: s.path + kind.String() + "/" + pods.String()}, Value: resource.MustParse("1500m"),
+	}}}, s.serve(metric)
+}
+
+// GetForObject tells what was asked for by the length of its path.
+func (s scope) GetForObject(kind schema.GroupKind, name, metric string, _ labels.Selector) (*customv1beta2.MetricValue, error) {
+	path := s.path + kind.String() + "/" + name
+	return &customv1beta2.MetricValue{Value: *resource.NewMilliQuantity(int64(len(path)), resource.DecimalSI)}, s.serve(metric)
+}
+
+// external is the external metrics API as the clients see it.
+type external struct{ *api }
+
+func (e external) NamespacedMetrics(string) externalclient.MetricsInterface { return e }
+
+func (e external) List(metric string, selector labels.Selector) (*externalv1beta1.ExternalMetricValueList, error) {
+	return &externalv1beta1.ExternalMetricValueList{Items: []externalv1beta1.ExternalMetricValue{
+		{Value: *resource.NewMilliQuantity(int64(len(selector.String())), resource.DecimalSI)}, {Value: resource.MustParse("2m")},
+	}}, e.serve(metric)
 }
 
 func set(queries ...Query) map[Query]struct{} {
@@ -84,22 +117,23 @@ func words(answers map[Query]Answer) map[string]any {
 var (
 	rps   = Query{API: Custom, Namespace: "prod", Metric: "rps", Pods: "app=web"}
 	hits  = Query{API: Custom, Namespace: "prod", Metric: "hits", Object: autoscalingv2.CrossVersionObjectReference{Kind: "Service", Name: "web"}}
+	quota = Query{API: Custom, Namespace: "prod", Metric: "quota", Object: autoscalingv2.CrossVersionObjectReference{APIVersion: "v1", Kind: "Namespace", Name: "other"}}
 	depth = Query{API: External, Namespace: "prod", Metric: "depth", Selector: "queue=a"}
 )
 
 func TestAskAnswersEachKind(t *testing.T) {
 	a := &api{asked: map[string]int{}, fails: map[string]error{"hits": errors.New("no such service")}}
-	asker := NewAsker(a, 4, deadline)
-	queries := set(rps, hits, depth)
+	asker := a.asker(4)
+	queries := set(rps, hits, quota, depth)
 	for api, want := range map[API]map[string]any{
-		Custom:   {"rps": map[string]int64{"app=web": 1500}, "hits": "no such service"},
+		Custom:   {"rps": map[string]int64{"prod/Pod/app=web": 1500}, "hits": "no such service", "quota": int64(len("/Namespace/prod"))},
 		External: {"depth": []int64{7, 2}},
 	} {
 		if diff := cmp.Diff(want, words(asker.Ask(t.Context(), api, queries))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", api, diff)
 		}
 	}
-	if diff := cmp.Diff(map[string]int{"rps": 1, "hits": 1, "depth": 1}, a.asked); diff != "" {
+	if diff := cmp.Diff(map[string]int{"rps": 1, "hits": 1, "quota": 1, "depth": 1}, a.asked); diff != "" {
 		t.Errorf("asked (-want +got):\n%s", diff)
 	}
 }
@@ -109,13 +143,13 @@ func TestAskEndsAtItsDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &api{asked: map[string]int{}, takes: map[string]time.Duration{"hits": time.Minute, "rps": time.Second}}
 		begin := time.Now()
-		got := NewAsker(a, 2, deadline).Ask(t.Context(), Custom, set(rps, hits))
+		got := a.asker(2).Ask(t.Context(), Custom, set(rps, hits))
 		if took := time.Since(begin); took != deadline {
 			t.Errorf("took %s, want %s", took, deadline)
 		}
 		want := map[string]any{
-			"rps":  map[string]int64{"app=web": 1500},
-			"hits": "unable to fetch metrics from custom metrics API: context deadline exceeded",
+			"rps":  map[string]int64{"prod/Pod/app=web": 1500},
+			"hits": "context deadline exceeded",
 		}
 		if diff := cmp.Diff(want, words(got)); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
@@ -140,7 +174,7 @@ func TestAskBoundsItsCalls(t *testing.T) {
 			queries = append(queries, Query{API: External, Namespace: "prod", Metric: metric})
 		}
 		begin := time.Now()
-		NewAsker(a, 3, deadline).Ask(t.Context(), External, set(queries...))
+		a.asker(3).Ask(t.Context(), External, set(queries...))
 		if took := time.Since(begin); took != 2*time.Second || a.most != 3 {
 			t.Errorf("took %s with %d calls at once, want 2s with 3", took, a.most)
 		}
@@ -153,7 +187,7 @@ func TestAskEndsWithItsContext(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		begin := time.Now()
-		if got := NewAsker(a, 1, deadline).Ask(ctx, Custom, set(rps)); got[rps].Err == nil || time.Since(begin) != time.Second {
+		if got := a.asker(1).Ask(ctx, Custom, set(rps)); got[rps].Err == nil || time.Since(begin) != time.Second {
 			t.Errorf("got %v after %s, want an error after 1s", got[rps], time.Since(begin))
 		}
 		time.Sleep(time.Minute)
@@ -163,7 +197,22 @@ func TestAskEndsWithItsContext(t *testing.T) {
 func TestAskRefusesBadSelectors(t *testing.T) {
 	a := &api{asked: map[string]int{}}
 	bad := Query{API: Custom, Namespace: "prod", Metric: "rps", Pods: "app=("}
-	if got := NewAsker(a, 1, deadline).Ask(t.Context(), Custom, set(bad)); got[bad].Err == nil || len(a.asked) != 0 {
+	if got := a.asker(1).Ask(t.Context(), Custom, set(bad)); got[bad].Err == nil || len(a.asked) != 0 {
 		t.Errorf("got %v after asking %v, want an error without a call", got[bad], a.asked)
+	}
+}
+
+// The reason is the server's, not one that is read from its words.
+func TestAskTellsWhy(t *testing.T) {
+	for want, err := range map[Reason]error{
+		NotServed: apierrors.NewNotFound(schema.GroupResource{Resource: "depth"}, "depth"),
+		Forbidden: apierrors.NewForbidden(schema.GroupResource{Resource: "depth"}, "", nil),
+		Failed:    errors.New("refused"),
+	} {
+		a := &api{asked: map[string]int{}, fails: map[string]error{"depth": err}}
+		var unavailable *UnavailableError
+		if got := a.asker(1).Ask(t.Context(), External, set(depth))[depth].Err; !errors.As(got, &unavailable) || unavailable.Reason != want {
+			t.Errorf("%v: got %v, want %s", err, got, want)
+		}
 	}
 }
