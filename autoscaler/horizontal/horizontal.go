@@ -83,7 +83,7 @@ func Decide(in Input) Decision {
 	case in.Refused != "":
 		d.refuse(in)
 		return d
-	case current == 0 && !in.wakes():
+	case !in.Awake():
 		d.setCondition(in.Now, autoscalingv2.ScalingActive, v1.ConditionFalse, "ScalingDisabled",
 			"scaling is disabled since the replica count of the target is zero")
 		if !in.Config.ScaleToZero {
@@ -107,6 +107,18 @@ func Decide(in Input) Decision {
 		d.Status.DesiredReplicas = current
 	}
 	return d
+}
+
+// Measures tells whether Decide looks at Usage and Readings. They may be left out where it does not.
+func (in *Input) Measures() bool {
+	if in.Scale.Absent != "" || in.Refused != "" || !in.Awake() || len(in.SelectedBy) > 1 {
+		return false
+	}
+	if current := in.Scale.SpecReplicas; current != 0 && (current < in.minReplicas() || current > in.HPA.Spec.MaxReplicas) {
+		return false
+	}
+	_, err := labels.Parse(in.Scale.Selector)
+	return err == nil && in.Scale.Selector != ""
 }
 
 // Confirm says what a decision with Rescale leaves behind once the scale was written, or was not (err).

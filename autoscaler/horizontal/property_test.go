@@ -101,6 +101,33 @@ func forAnyInput(t *testing.T, check func(t *testing.T, r *rand.Rand, in horizon
 	}
 }
 
+// What is not going to be looked at need not be asked for.
+func TestMeasuresTellsWhetherMetricsAreLookedAt(t *testing.T) {
+	measured := 0
+	forAnyInput(t, func(t *testing.T, r *rand.Rand, in horizontal.Input) {
+		switch r.Intn(12) {
+		case 0:
+			in.Refused = "another has it"
+		case 1:
+			in.Scale.Absent = "gone"
+		case 2:
+			in.SelectedBy = []string{"web", "other"}
+		case 3:
+			in.Scale.Selector = []string{"", "a=("}[r.Intn(2)]
+		}
+		looked := horizontal.Decide(in).Explanation.Metrics != nil
+		if looked != in.Measures() {
+			t.Errorf("measures: %t, and metrics were looked at: %t", in.Measures(), looked)
+		}
+		if looked {
+			measured++
+		}
+	})
+	if measured < trials/10 || measured > trials*9/10 {
+		t.Errorf("%d of %d inputs measure: that tells little", measured, trials)
+	}
+}
+
 func TestDesiredIsWithinBounds(t *testing.T) {
 	forAnyInput(t, func(t *testing.T, _ *rand.Rand, in horizontal.Input) {
 		d := horizontal.Decide(in)

@@ -10,6 +10,11 @@ import (
 	v1 "k8s.io/api/core/v1"
 )
 
+// Awake tells whether the target has replicas, or is scaled up from zero again.
+func (in *Input) Awake() bool {
+	return in.Scale.SpecReplicas != 0 || in.wakes()
+}
+
 // wakes tells whether a target with zero replicas is scaled up again. That needs the word of an earlier
 // rescale that zero is the HPA's own doing and not a person's, and something to go by: a metric
 // that has a value without pods, or a minimum that was raised since.
