@@ -10,6 +10,7 @@
 //   - an HPA is evaluated once per sync period, never more often, for the rate
 //     rules of autoscaling/v2 count evaluations; other changes re-run the guard
 //     and the node decision only;
+//   - a metrics API that is slow, stuck or down delays only the HPAs that need it;
 //   - scale writes leave before the simulation begins, and the simulation has a deadline;
 //   - nothing is decided on VPAs' account, and no HPA acts, before the VPAs are known;
 //   - no node is added or removed, and no claim released, before the
@@ -18,6 +19,7 @@ package autoscaler
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -26,7 +28,6 @@ import (
 	"github.com/berth-dev/berth/autoscaler/actuate"
 	"github.com/berth-dev/berth/autoscaler/config"
 	"github.com/berth-dev/berth/autoscaler/guard"
-	"github.com/berth-dev/berth/autoscaler/horizontal"
 	"github.com/berth-dev/berth/autoscaler/metrics"
 	"github.com/berth-dev/berth/autoscaler/observe"
 	"github.com/berth-dev/berth/autoscaler/vertical"
@@ -42,10 +43,17 @@ type MetricsReader interface {
 	Read(ctx context.Context) (metrics.Snapshot, error)
 }
 
+// QueryReader asks the metrics APIs that are asked metric by metric.
+type QueryReader interface {
+	// Ask asks one API those of the queries that are for it.
+	Ask(ctx context.Context, api metrics.API, queries map[metrics.Query]struct{}) map[metrics.Query]metrics.Answer
+}
+
 // Parts are what a conductor works with.
 type Parts struct {
 	Reader    *observe.Reader
 	Metrics   MetricsReader
+	Queries   QueryReader
 	Writer    *actuate.Writer
 	Telemetry *actuate.Telemetry
 	// Policies is the book that the simulation's plugins read, too.
@@ -59,6 +67,7 @@ type Conductor struct {
 	config    *config.Autoscaler
 	reader    *observe.Reader
 	metrics   MetricsReader
+	queries   QueryReader
 	writer    *actuate.Writer
 	telemetry *actuate.Telemetry
 	policies  *policies.Book
@@ -66,6 +75,8 @@ type Conductor struct {
 
 	wake    chan struct{}
 	beat    func()
+	round   *round
+	reads   sync.WaitGroup // of metrics that are asked for
 	history history
 }
 
@@ -73,7 +84,7 @@ type Conductor struct {
 type history struct {
 	guard      guard.History
 	told       map[guard.Key]string
-	horizontal map[types.UID]horizontal.History
+	horizontal map[types.UID]evaluation
 	vertical   vertical.History
 	nodes      nodeHistory
 	volumes    volumeHistory
@@ -88,13 +99,15 @@ func New(c *config.Autoscaler, parts Parts, beat func()) *Conductor {
 		config:    c,
 		reader:    parts.Reader,
 		metrics:   parts.Metrics,
+		queries:   parts.Queries,
 		writer:    parts.Writer,
 		telemetry: parts.Telemetry,
 		policies:  parts.Policies,
 		nodes:     parts.Nodes,
 		wake:      make(chan struct{}, 1),
 		beat:      beat,
-		history:   history{told: map[guard.Key]string{}},
+		round:     &round{},
+		history:   history{told: map[guard.Key]string{}, horizontal: map[types.UID]evaluation{}},
 	}
 }
 
@@ -111,6 +124,7 @@ func (c *Conductor) Wake() {
 func (c *Conductor) Run(ctx context.Context) {
 	whole := time.NewTicker(c.config.SyncPeriod.Duration)
 	defer whole.Stop()
+	defer c.reads.Wait()
 	// A nil channel blocks: no events are heard until the last tick has settled.
 	var settled <-chan time.Time
 	wake := (<-chan struct{})(c.wake)
@@ -124,6 +138,9 @@ func (c *Conductor) Run(ctx context.Context) {
 			// are never less than a period apart.
 			whole.Reset(c.config.SyncPeriod.Duration)
 			decided = c.tick(ctx, true)
+		case late := <-c.round.answers:
+			c.round.take(late)
+			decided = c.tick(ctx, false)
 		case <-wake:
 			decided = c.tick(ctx, false)
 		case <-settled:
@@ -137,8 +154,8 @@ func (c *Conductor) Run(ctx context.Context) {
 	}
 }
 
-// tick decides once, unless it has to wait for what decisions need. A tick
-// that is not whole leaves replicas alone.
+// tick decides once, unless it has to wait for what decisions need. A tick that is not whole leaves
+// replicas alone, but for those whose metrics came too late for the last whole one.
 func (c *Conductor) tick(ctx context.Context, whole bool) (decided bool) {
 	start := c.now()
 	defer func() { c.telemetry.Ticked(whole, c.now().Sub(start)) }()
@@ -155,13 +172,10 @@ func (c *Conductor) tick(ctx context.Context, whole bool) (decided bool) {
 	refusals := c.guardTargets(hpas, vpas)
 	c.tell(ctx, hpas, vpas, refusals.Verdicts)
 
-	// 3 decide and write replicas, then requests
-	var scales []*replicas
+	// 3 decide and write replicas, then requests, where the metrics have come
+	scales := c.evaluate(ctx, whole, hpas, len(vpas) > 0, refusals.Verdicts)
 	var recommendations map[vertical.Key]vertical.Recommendation
-	if whole && len(hpas)+len(vpas) > 0 {
-		snapshot, err := c.readMetrics(ctx)
-		scales = c.decideReplicas(ctx, hpas, refusals.Verdicts, usageOf(hpas, snapshot, err))
-		c.actReplicas(ctx, scales, refusals.Verdicts)
+	if snapshot, ok := c.round.measured(); ok {
 		recommendations = c.recommendRequests(ctx, vpas, refusals.Verdicts, snapshot)
 	}
 	c.writeVPAs(ctx, vpas, refusals.Verdicts, recommendations)
@@ -183,17 +197,6 @@ func (c *Conductor) tick(ctx context.Context, whole bool) (decided bool) {
 		c.decideNodes(ctx, scales)
 	}
 	return true
-}
-
-// readMetrics asks the metrics API once for everyone.
-func (c *Conductor) readMetrics(ctx context.Context) (metrics.Snapshot, error) {
-	start := c.now()
-	snapshot, err := c.metrics.Read(ctx)
-	c.telemetry.MetricsRead(c.now().Sub(start), err)
-	if err != nil {
-		klog.FromContext(ctx).Error(err, "Reading pod metrics: without them nothing is scaled down")
-	}
-	return snapshot, err
 }
 
 func (c *Conductor) now() time.Time { return time.Now() }

@@ -9,8 +9,11 @@ import (
 	"time"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/klog/v2"
 
@@ -29,57 +32,108 @@ const workers = 8
 // webhook that hangs must not hold up the others for long.
 const callDeadline = 5 * time.Second
 
-// replicas is one HPA on its way through a tick.
+// replicas is one HPA on its way through a round.
 type replicas struct {
 	hpa      *autoscalingv2.HorizontalPodAutoscaler
 	scale    observe.Scale
 	selector labels.Selector // nil where the target or its selector cannot be read
+	// needs and queries are empty where the decision does not look at metrics.
+	needs    sets.Set[metrics.API]
+	queries  []metrics.Query
 	input    horizontal.Input
 	decision horizontal.Decision
 	// failed tells that the decided scale could not be written, so that its pods will not come.
 	failed bool
 }
 
-// decideReplicas evaluates every HPA once, without writing anything.
-func (c *Conductor) decideReplicas(ctx context.Context, hpas []*autoscalingv2.HorizontalPodAutoscaler, verdicts map[guard.Key]guard.Verdict, usage usage) []*replicas {
+// evaluate decides and writes replicas for whom all metrics have come. A whole tick begins a new round,
+// and gives it some time; in other ticks those of the last round have their turn that were
+// answered late. Each HPA is decided upon once in a round.
+func (c *Conductor) evaluate(ctx context.Context, whole bool, hpas []*autoscalingv2.HorizontalPodAutoscaler, requests bool, verdicts map[guard.Key]guard.Verdict) []*replicas {
+	if whole {
+		c.round.end()
+	}
+	decided := c.follow(ctx, hpas, verdicts, 0)
+	if whole {
+		c.round = c.begin(ctx, hpas, requests, verdicts)
+		decided = append(decided, c.follow(ctx, hpas, verdicts, patience)...)
+	}
+	return decided
+}
+
+// follow acts upon answers as they come, for so long.
+func (c *Conductor) follow(ctx context.Context, hpas []*autoscalingv2.HorizontalPodAutoscaler, verdicts map[guard.Key]guard.Verdict, wait time.Duration) []*replicas {
+	enough := time.After(wait)
+	var decided []*replicas
+	for {
+		ready := c.decideReplicas(ctx, c.stillWanted(c.round.ready(), hpas), verdicts)
+		c.actReplicas(ctx, ready, verdicts)
+		decided = append(decided, ready...)
+		if !c.round.await(ctx, enough) {
+			return decided
+		}
+	}
+}
+
+// stillWanted leaves out HPAs that are gone, or edited: what was asked for those
+// answers another question. The others are brought up to date.
+func (c *Conductor) stillWanted(ready []*replicas, hpas []*autoscalingv2.HorizontalPodAutoscaler) []*replicas {
+	if len(ready) == 0 {
+		return nil
+	}
+	now := c.now()
+	current := make(map[types.UID]*autoscalingv2.HorizontalPodAutoscaler, len(hpas))
+	for _, hpa := range hpas {
+		current[hpa.UID] = hpa
+	}
+	return slices.DeleteFunc(ready, func(r *replicas) bool {
+		hpa := current[r.hpa.UID]
+		if hpa == nil || hpa != r.hpa && !equality.Semantic.DeepEqual(hpa.Spec, r.hpa.Spec) || !c.due(hpa, now) {
+			return true
+		}
+		r.hpa, r.input.HPA = hpa, hpa
+		return false
+	})
+}
+
+// observeReplicas reads the targets of all HPAs, and what their decisions need.
+func (c *Conductor) observeReplicas(ctx context.Context, hpas []*autoscalingv2.HorizontalPodAutoscaler, verdicts map[guard.Key]guard.Verdict) []*replicas {
 	all := make([]*replicas, len(hpas))
 	workqueue.ParallelizeUntil(ctx, workers, len(hpas), func(i int) {
-		all[i] = c.observeReplicas(ctx, hpas[i], verdicts[hpaKey(hpas[i])], usage)
+		all[i] = c.observeTarget(ctx, hpas[i], verdicts[hpaKey(hpas[i])])
 	})
 	all = slices.DeleteFunc(all, func(r *replicas) bool { return r == nil }) // the context ended
 
 	var selecting []observe.Selecting
 	for _, r := range all {
 		// As upstream, only those whose metrics are asked can be in each other's way.
-		if r.selector != nil && r.input.Refused == "" && r.input.Scale.SpecReplicas > 0 {
+		if r.selector != nil && r.input.Refused == "" && r.input.Awake() {
 			selecting = append(selecting, observe.Selecting{HPA: r.hpa, Selector: r.selector})
 		}
 	}
 	overlaps := c.reader.Overlaps(selecting)
 	for _, r := range all {
 		r.input.SelectedBy = overlaps[types.NamespacedName{Namespace: r.hpa.Namespace, Name: r.hpa.Name}]
-		r.decision = horizontal.Decide(r.input)
+		if r.input.Measures() {
+			r.needs, r.queries = needs(r.hpa), queriesOf(r.hpa, r.selector.String())
+		}
 	}
 	return all
 }
 
-func (c *Conductor) observeReplicas(ctx context.Context, hpa *autoscalingv2.HorizontalPodAutoscaler, verdict guard.Verdict, usage usage) *replicas {
+func (c *Conductor) observeTarget(ctx context.Context, hpa *autoscalingv2.HorizontalPodAutoscaler, verdict guard.Verdict) *replicas {
 	h := c.config.Horizontal
 	r := &replicas{hpa: hpa, input: horizontal.Input{
-		Now:   c.now(),
-		HPA:   hpa,
-		Usage: usage.of(hpa.Namespace),
+		HPA: hpa,
 		Config: horizontal.Config{
 			Tolerance:               *h.Tolerance,
 			DownscaleStabilization:  h.DownscaleStabilization.Duration,
 			CPUInitializationPeriod: h.CPUInitializationPeriod.Duration,
 			InitialReadinessDelay:   h.InitialReadinessDelay.Duration,
+			ScaleToZero:             h.ScaleToZero,
 		},
-		History: c.history.horizontal[hpa.UID],
+		Refused: refusal(verdict),
 	}}
-	if !verdict.Allowed {
-		r.input.Refused = verdict.Message
-	}
 	ctx, cancel := context.WithTimeout(ctx, callDeadline)
 	defer cancel()
 	scale, err := c.reader.Scale(ctx, hpa.Namespace, hpa.Spec.ScaleTargetRef)
@@ -92,23 +146,55 @@ func (c *Conductor) observeReplicas(ctx context.Context, hpa *autoscalingv2.Hori
 	// A selector that is empty or does not parse is the engine's to report.
 	if selector, err := labels.Parse(scale.Selector); err == nil && scale.Selector != "" {
 		r.selector = selector
-		r.input.Pods = c.reader.PodsOf(hpa.Namespace, selector)
 	}
 	return r
 }
 
-// actReplicas writes scales, and then statuses and events. In Observe mode it writes nothing.
-func (c *Conductor) actReplicas(ctx context.Context, all []*replicas, verdicts map[guard.Key]guard.Verdict) {
-	outcomes := make([]horizontal.Outcome, len(all))
-	workqueue.ParallelizeUntil(ctx, workers, len(all), func(i int) {
-		outcomes[i] = c.actOn(ctx, all[i], verdicts[hpaKey(all[i].hpa)])
+// decideReplicas asks the engine, without writing anything.
+func (c *Conductor) decideReplicas(ctx context.Context, ready []*replicas, verdicts map[guard.Key]guard.Verdict) []*replicas {
+	workqueue.ParallelizeUntil(ctx, workers, len(ready), func(i int) {
+		r := ready[i]
+		r.input.Now = c.now()
+		r.input.Refused = refusal(verdicts[hpaKey(r.hpa)])
+		r.input.History = c.recall(ctx, r.hpa, r.input.Now)
+		if r.input.Measures() {
+			r.input.Pods = c.reader.PodsOf(r.hpa.Namespace, r.selector)
+			r.input.Usage = c.round.usage.of(r.hpa.Namespace)
+			r.input.Readings = c.round.readingsOf(r.queries)
+		}
+		r.decision = horizontal.Decide(r.input)
 	})
-	kept := make(map[types.UID]horizontal.History, len(all))
-	for i, r := range all {
-		kept[r.hpa.UID] = outcomes[i].History
+	return ready
+}
+
+// refusal is why an HPA may not act, empty where it may.
+func refusal(verdict guard.Verdict) string {
+	if verdict.Allowed {
+		return ""
 	}
-	// An HPA that is gone takes its history with it.
-	c.history.horizontal = kept
+	return verdict.Message
+}
+
+// actReplicas writes scales, and then statuses and events. In Observe mode it writes nothing.
+// Those whose replicas change go first. The workers are all that holds the writes back: however many HPAs there are, the
+// API server has no more than so many requests of theirs at a time, and sets the pace itself.
+func (c *Conductor) actReplicas(ctx context.Context, decided []*replicas, verdicts map[guard.Key]guard.Verdict) {
+	slices.SortStableFunc(decided, func(a, b *replicas) int {
+		switch {
+		case a.decision.Rescale == b.decision.Rescale:
+			return 0
+		case a.decision.Rescale:
+			return -1
+		}
+		return 1
+	})
+	outcomes := make([]horizontal.Outcome, len(decided))
+	workqueue.ParallelizeUntil(ctx, workers, len(decided), func(i int) {
+		outcomes[i] = c.actOn(ctx, decided[i], verdicts[hpaKey(decided[i].hpa)])
+	})
+	for i, r := range decided {
+		c.history.horizontal[r.hpa.UID] = evaluation{at: r.input.Now, history: outcomes[i].History}
+	}
 }
 
 func (c *Conductor) actOn(ctx context.Context, r *replicas, verdict guard.Verdict) horizontal.Outcome {
@@ -139,44 +225,9 @@ func (c *Conductor) actOn(ctx context.Context, r *replicas, verdict guard.Verdic
 	}
 	status := outcome.Status
 	status.Conditions = c.markHPA(status.Conditions, verdict)
-	if err := c.writer.HPAStatus(ctx, r.hpa, status); err != nil {
+	if err := c.writer.HPAStatus(ctx, r.hpa, status, keep(r.hpa, outcome.History, r.input.Now)); err != nil {
 		logger.Error(err, "Writing the status of an HPA")
+		c.writer.Event(r.hpa, actuate.Event{Type: corev1.EventTypeWarning, Reason: "FailedUpdateStatus", Message: err.Error()})
 	}
 	return outcome
-}
-
-// usage is what the metrics API said in this tick, by namespace.
-type usage struct {
-	absent string
-	pods   map[string]map[string]horizontal.PodUsage
-}
-
-func (u usage) of(namespace string) horizontal.Usage {
-	return horizontal.Usage{Absent: u.absent, Pods: u.pods[namespace]}
-}
-
-// usageOf keeps the namespaces of a snapshot that have HPAs.
-func usageOf(hpas []*autoscalingv2.HorizontalPodAutoscaler, snapshot metrics.Snapshot, err error) usage {
-	if err != nil {
-		return usage{absent: err.Error()}
-	}
-	u := usage{pods: map[string]map[string]horizontal.PodUsage{}}
-	for _, hpa := range hpas {
-		if u.pods[hpa.Namespace] == nil {
-			u.pods[hpa.Namespace] = convertUsage(snapshot.Namespace(hpa.Namespace))
-		}
-	}
-	return u
-}
-
-func convertUsage(samples map[string]metrics.PodUsage) map[string]horizontal.PodUsage {
-	converted := make(map[string]horizontal.PodUsage, len(samples))
-	for name, sample := range samples {
-		containers := make([]horizontal.ContainerUsage, len(sample.Containers))
-		for i, container := range sample.Containers {
-			containers[i] = horizontal.ContainerUsage(container)
-		}
-		converted[name] = horizontal.PodUsage{Timestamp: sample.Timestamp, Window: sample.Window, Containers: containers}
-	}
-	return converted
 }

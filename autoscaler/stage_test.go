@@ -51,6 +51,7 @@ type stage struct {
 	book   *policies.Book
 	server *policyServer
 	events *record.FakeRecorder
+	apis   *adapter
 
 	conductor *Conductor
 	figures   componentmetrics.KubeRegistry
@@ -85,7 +86,7 @@ func perform(t *testing.T, hpas []*autoscalingv2.HorizontalPodAutoscaler, vpas [
 func (sc scene) perform(t *testing.T, play func(*stage)) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		s := &stage{t: t, began: time.Now(), replicas: 3, usage: 500, book: policies.NewBook(), figures: componentmetrics.NewKubeRegistry(), events: record.NewFakeRecorder(1000)}
+		s := &stage{t: t, began: time.Now(), replicas: 3, usage: 500, book: policies.NewBook(), figures: componentmetrics.NewKubeRegistry(), events: record.NewFakeRecorder(1000), apis: newAdapter()}
 		s.server = newPolicyServer(s.book, sc.policies)
 		if !sc.unread {
 			s.book.MarkReady(nil)
@@ -154,6 +155,7 @@ func (sc scene) perform(t *testing.T, play func(*stage)) {
 			Nodes:     nodeParts,
 			Reader:    reader,
 			Metrics:   metrics.NewReader(s, c.MetricsTimeout.Duration),
+			Queries:   metrics.NewAsker(s.apis, externalAPI{s.apis}, 8, c.MetricsTimeout.Duration),
 			Writer:    actuate.New(s.kube.AutoscalingV2(), s.vpa.AutoscalingV1(), s.server, s.kube.CoreV1(), s.scales(), s.events),
 			Telemetry: actuate.NewTelemetry(s.figures.MustRegister),
 			Policies:  s.book,
@@ -172,12 +174,16 @@ func (sc scene) perform(t *testing.T, play func(*stage)) {
 }
 
 // List is the metrics API: every pod uses as much as the story says.
-func (s *stage) List(context.Context, metav1.ListOptions) (*metricsv1beta1.PodMetricsList, error) {
+func (s *stage) List(ctx context.Context, _ metav1.ListOptions) (*metricsv1beta1.PodMetricsList, error) {
 	s.mu.Lock()
 	s.reads = append(s.reads, time.Now())
 	takes := s.takes
 	s.mu.Unlock()
-	time.Sleep(takes)
+	select {
+	case <-time.After(takes):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down != nil {

@@ -75,13 +75,24 @@ func (w *Writer) Scale(ctx context.Context, namespace, name string, resource sch
 	})
 }
 
-// HPAStatus writes the status of an HPA where it differs from what the HPA has.
-func (w *Writer) HPAStatus(ctx context.Context, hpa *autoscalingv2.HorizontalPodAutoscaler, status autoscalingv2.HorizontalPodAutoscalerStatus) error {
-	if equality.Semantic.DeepEqual(hpa.Status, status) {
+// ScaleEvents is the annotation of an HPA that keeps the changes that its rate policies count, for the next process.
+// It is as safe as the spec: who may write the one may write the other.
+const ScaleEvents = "berth.dev/scale-events"
+
+// HPAStatus writes the status of an HPA and, empty for none, its annotation ScaleEvents, where they differ from
+// what the HPA has. That is one request, so that no status tells of a rescale which is not kept: the status
+// subresource of an HPA takes its metadata, too, and refuses both where anything about the HPA has changed.
+func (w *Writer) HPAStatus(ctx context.Context, hpa *autoscalingv2.HorizontalPodAutoscaler, status autoscalingv2.HorizontalPodAutoscalerStatus, scaleEvents string) error {
+	if hpa.Annotations[ScaleEvents] == scaleEvents && equality.Semantic.DeepEqual(hpa.Status, status) {
 		return nil
 	}
 	updated := hpa.DeepCopy()
 	updated.Status = status
+	if scaleEvents == "" {
+		delete(updated.Annotations, ScaleEvents)
+	} else {
+		metav1.SetMetaDataAnnotation(&updated.ObjectMeta, ScaleEvents, scaleEvents)
+	}
 	_, err := w.hpas.HorizontalPodAutoscalers(hpa.Namespace).UpdateStatus(ctx, updated, metav1.UpdateOptions{})
 	return err
 }

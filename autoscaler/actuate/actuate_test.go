@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -68,18 +69,39 @@ func TestScale(t *testing.T) {
 }
 
 func TestHPAStatusIsWrittenOnlyWhereItChanged(t *testing.T) {
-	hpa := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "prod"}}
-	client := fake.NewClientset(hpa)
-	w := New(client.AutoscalingV2(), nil, nil, nil, nil, nil)
-	for _, desired := range []int32{0, 9} {
-		if err := w.HPAStatus(t.Context(), hpa, autoscalingv2.HorizontalPodAutoscalerStatus{DesiredReplicas: desired}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got := len(client.Actions()); got != 1 {
-		t.Errorf("%d writes, want 1: %v", got, client.Actions())
-	}
-	if hpa.Status.DesiredReplicas != 0 {
-		t.Error("the informer's object was changed")
+	for name, tc := range map[string]struct {
+		desired int32
+		events  string
+		written bool
+		want    map[string]string
+	}{
+		"nothing":            {events: "+1@2", want: map[string]string{ScaleEvents: "+1@2", "own": "x"}},
+		"the status":         {desired: 9, events: "+1@2", written: true, want: map[string]string{ScaleEvents: "+1@2", "own": "x"}},
+		"the events":         {events: "+1@2 -3@4", written: true, want: map[string]string{ScaleEvents: "+1@2 -3@4", "own": "x"}},
+		"no events any more": {written: true, want: map[string]string{"own": "x"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			hpa := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "prod",
+				Annotations: map[string]string{ScaleEvents: "+1@2", "own": "x"}}}
+			before := hpa.DeepCopy()
+			client := fake.NewClientset(hpa.DeepCopy())
+			w := New(client.AutoscalingV2(), nil, nil, nil, nil, nil)
+			if err := w.HPAStatus(t.Context(), hpa, autoscalingv2.HorizontalPodAutoscalerStatus{DesiredReplicas: tc.desired}, tc.events); err != nil {
+				t.Fatal(err)
+			}
+			if written := len(client.Actions()) == 1; written != tc.written {
+				t.Errorf("written: %t, want %t: %v", written, tc.written, client.Actions())
+			}
+			if diff := cmp.Diff(before, hpa); diff != "" {
+				t.Errorf("the informer's object was changed (-before +after):\n%s", diff)
+			}
+			got, err := client.AutoscalingV2().HorizontalPodAutoscalers("prod").Get(t.Context(), "web", metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, got.Annotations); diff != "" || got.Status.DesiredReplicas != tc.desired {
+				t.Errorf("%d desired, annotations (-want +got):\n%s", got.Status.DesiredReplicas, diff)
+			}
+		})
 	}
 }

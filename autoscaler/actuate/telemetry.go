@@ -35,9 +35,9 @@ func NewTelemetry(register func(...metrics.Registerable)) *Telemetry {
 		}, []string{"whole"}),
 		metricsDuration: metrics.NewHistogramVec(&metrics.HistogramOpts{
 			Subsystem: subsystem, Name: "metrics_read_duration_seconds", StabilityLevel: metrics.ALPHA,
-			Help:    "Time of one cluster-wide read of metrics.k8s.io.",
+			Help:    "Time to read what a tick needs of a metrics API: one cluster-wide list of metrics.k8s.io, all queries of another. An error is one of any of them.",
 			Buckets: metrics.ExponentialBuckets(0.001, 2, 16),
-		}, []string{"outcome"}),
+		}, []string{"api", "outcome"}),
 		rescales: metrics.NewCounterVec(&metrics.CounterOpts{
 			Subsystem: subsystem, Name: "rescales_total", StabilityLevel: metrics.ALPHA,
 			Help: "Scales written, by outcome.",
@@ -76,9 +76,9 @@ func (t *Telemetry) Ticked(whole bool, took time.Duration) {
 	t.tickDuration.WithLabelValues(strconv.FormatBool(whole)).Observe(took.Seconds())
 }
 
-// MetricsRead counts a read of the metrics API.
-func (t *Telemetry) MetricsRead(took time.Duration, err error) {
-	t.metricsDuration.WithLabelValues(outcome(err)).Observe(took.Seconds())
+// MetricsRead counts what a tick reads of one metrics API.
+func (t *Telemetry) MetricsRead(api string, took time.Duration, err error) {
+	t.metricsDuration.WithLabelValues(api, outcome(err)).Observe(took.Seconds())
 }
 
 // Rescaled counts a scale that was written, or was not.

@@ -32,7 +32,7 @@ func TestParseFillsDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.SyncPeriod.Duration != 15*time.Second || *c.Horizontal.Tolerance != 0.1 || c.Horizontal.Mode != Act {
+	if c.SyncPeriod.Duration != 15*time.Second || *c.Horizontal.Tolerance != 0.1 || c.Horizontal.Mode != Act || c.Horizontal.ScaleToZero {
 		t.Errorf("defaults are those of kube-controller-manager, got %+v", c)
 	}
 	if !*c.LeaderElection.LeaderElect || c.LeaderElection.ResourceName != Name || c.LeaderElection.ResourceLock != "leases" {
@@ -64,6 +64,7 @@ func TestParseRefuses(t *testing.T) {
 		"another kind":       {"apiVersion: v1\nkind: ConfigMap", []string{"apiVersion", "config.berth.dev/v1alpha1", "kind", "AutoscalerConfiguration"}},
 		"sync too fast":      {minimal + "syncPeriod: 10ms", []string{"syncPeriod", "10ms", "at least 1s"}},
 		"negative tolerance": {minimal + "horizontal: {tolerance: -1}", []string{"horizontal.tolerance", "-1"}},
+		"a gate is a bool":   {minimal + "horizontal: {scaleToZero: 'on'}", []string{"horizontal.scaleToZero", "bool"}},
 		"unknown mode":       {minimal + "horizontal: {mode: act}", []string{"horizontal.mode", `"act"`, "Act", "Observe"}},
 		"unknown provider":   {minimal + "nodes: {provider: aws}", []string{"nodes.provider", `"aws"`, "kwok"}},
 		"no scheduler file":  {minimal + "nodes: {provider: kwok}", []string{"nodes.schedulerConfigFile"}},

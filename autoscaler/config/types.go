@@ -36,7 +36,9 @@ type Autoscaler struct {
 	metav1.TypeMeta `json:",inline"`
 
 	// ClientConnection is how the API server is reached. Defaults to the
-	// service account of the pod, 50 queries per second, burst 100.
+	// service account of the pod, 50 queries per second, burst 100. What is
+	// read and written for each HPA does not count among them: it is bounded by the
+	// number of requests at a time, eight for each API.
 	ClientConnection componentbase.ClientConnectionConfiguration `json:"clientConnection,omitempty"`
 	// LeaderElection defaults to on, with the Lease berth-system/berth-autoscaler.
 	LeaderElection componentbase.LeaderElectionConfiguration `json:"leaderElection,omitempty"`
@@ -46,7 +48,9 @@ type Autoscaler struct {
 	// SyncPeriod is the time between two evaluations of one HPA. Defaults to
 	// 15s, as kube-controller-manager's --horizontal-pod-autoscaler-sync-period.
 	SyncPeriod metav1.Duration `json:"syncPeriod,omitempty"`
-	// MetricsTimeout bounds one call of the metrics API. Defaults to 10s.
+	// MetricsTimeout bounds what a metrics API takes of a sync period to answer.
+	// An API that is slower delays the HPAs that need it, and nobody else; with
+	// the next period its time is over in any case. Defaults to 10s.
 	MetricsTimeout metav1.Duration `json:"metricsTimeout,omitempty"`
 
 	Horizontal Horizontal `json:"horizontal,omitempty"`
@@ -71,6 +75,11 @@ type Horizontal struct {
 	// InitialReadinessDelay is the time after a pod's start in which a
 	// change of readiness counts as the first one. Defaults to 30s.
 	InitialReadinessDelay *metav1.Duration `json:"initialReadinessDelay,omitempty"`
+	// ScaleToZero lets an HPA with an Object or External metric scale down to
+	// zero replicas, and up again. It is kube-controller-manager's feature gate
+	// HPAScaleToZero; the API server takes minReplicas: 0 with the same gate
+	// only. Defaults to false, as in 1.36.
+	ScaleToZero bool `json:"scaleToZero,omitempty"`
 }
 
 // Vertical configures the request recommendations.

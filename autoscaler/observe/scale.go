@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/sets"
 )
 
 // Scale is what a scale subresource says.
@@ -73,16 +74,22 @@ func builtIn(resource string, spec *int32, status int32, selector *metav1.LabelS
 	return scale, nil
 }
 
-// scaleOfAnyKind asks every resource that the kind maps to, as one of them may
-// not be served; the first error is returned where none answers.
+// scaleOfAnyKind asks each resource that the kind maps to, as one of them may
+// not be served; the first error is returned where none answers. A kind with
+// several versions maps to the same resource more than once, and is asked once.
 func (r *Reader) scaleOfAnyKind(ctx context.Context, namespace, name string, kind schema.GroupKind) (Scale, error) {
 	mappings, err := r.mapper.RESTMappings(kind)
 	if err != nil {
 		return Scale{}, fmt.Errorf("unable to determine resource for scale target reference: %w", err)
 	}
 	var first error
+	asked := sets.New[schema.GroupResource]()
 	for _, mapping := range mappings {
 		resource := mapping.Resource.GroupResource()
+		if asked.Has(resource) {
+			continue
+		}
+		asked.Insert(resource)
 		s, err := r.scales.Scales(namespace).Get(ctx, resource, name, metav1.GetOptions{})
 		if err == nil {
 			return Scale{Resource: resource, SpecReplicas: s.Spec.Replicas, StatusReplicas: s.Status.Replicas, Selector: s.Status.Selector}, nil

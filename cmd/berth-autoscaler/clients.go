@@ -5,6 +5,7 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	vpaclient "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/client/clientset/versioned"
@@ -14,12 +15,16 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	kubescheme "k8s.io/client-go/kubernetes/scheme"
+	autoscalingclient "k8s.io/client-go/kubernetes/typed/autoscaling/v2"
+	typedcore "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/scale"
 	"k8s.io/client-go/tools/clientcmd"
 	componentbase "k8s.io/component-base/config/v1alpha1"
 	metricsclient "k8s.io/metrics/pkg/client/clientset/versioned"
+	customclient "k8s.io/metrics/pkg/client/custom_metrics"
+	externalclient "k8s.io/metrics/pkg/client/external_metrics"
 
 	"github.com/berth-dev/berth/autoscaler/config"
 	"github.com/berth-dev/berth/plugins/policies"
@@ -35,6 +40,15 @@ type clients struct {
 	scales    scale.ScalesGetter
 	policies  *policies.Client
 	scheme    *runtime.Scheme
+
+	// hpas write what each HPA's evaluation leaves, events tell of it, and the
+	// others read the metrics that are asked one by one. With a thousand HPAs
+	// these are thousands of requests at a time, so they take nothing of the rate of kube.
+	hpas     autoscalingclient.AutoscalingV2Interface
+	events   typedcore.EventsGetter
+	custom   customclient.CustomMetricsClient
+	external externalclient.ExternalMetricsClient
+	versions customclient.AvailableAPIsGetter
 }
 
 func restConfig(c *componentbase.ClientConnectionConfiguration) (*rest.Config, error) {
@@ -46,7 +60,16 @@ func restConfig(c *componentbase.ClientConnectionConfiguration) (*rest.Config, e
 	return rest.AddUserAgent(cfg, config.Name), nil
 }
 
-func newClients(cfg *rest.Config) (*clients, error) {
+// unpaced is for callers that bound their requests by their workers: the server then sets the
+// pace, where a rate would let a crowd of HPAs wait for a server that is idle.
+func unpaced(cfg *rest.Config) *rest.Config {
+	cfg = rest.CopyConfig(cfg)
+	cfg.QPS = -1
+	return cfg
+}
+
+// newClients returns the clients. The ones for metrics take no context: their calls end after the timeout.
+func newClients(cfg *rest.Config, metricsTimeout time.Duration) (*clients, error) {
 	binary := rest.CopyConfig(cfg)
 	binary.ContentType = runtime.ContentTypeProtobuf
 	binary.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
@@ -64,7 +87,7 @@ func newClients(cfg *rest.Config) (*clients, error) {
 	}
 	cached := memory.NewMemCacheClient(kube.Discovery())
 	mapper := restmapper.NewDeferredDiscoveryRESTMapper(cached)
-	scales, err := scale.NewForConfig(cfg, mapper, dynamic.LegacyAPIPathResolverFunc, scale.NewDiscoveryScaleKindResolver(kube.Discovery()))
+	scales, err := scale.NewForConfig(unpaced(cfg), mapper, dynamic.LegacyAPIPathResolverFunc, scale.NewDiscoveryScaleKindResolver(kube.Discovery()))
 	if err != nil {
 		return nil, err
 	}
@@ -72,11 +95,29 @@ func newClients(cfg *rest.Config) (*clients, error) {
 	if err != nil {
 		return nil, err
 	}
+	hpas, err := autoscalingclient.NewForConfig(unpaced(binary))
+	if err != nil {
+		return nil, err
+	}
+	events, err := typedcore.NewForConfig(binary)
+	if err != nil {
+		return nil, err
+	}
+	asking := unpaced(cfg)
+	asking.Timeout = metricsTimeout
+	external, err := externalclient.NewForConfig(asking)
+	if err != nil {
+		return nil, err
+	}
+	versions := customclient.NewAvailableAPIsGetter(cached)
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{kubescheme.AddToScheme, vpascheme.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return nil, err
 		}
 	}
-	return &clients{kube: kube, vpa: vpa, metrics: metrics, discovery: cached, mapper: mapper, scales: scales, policies: placement, scheme: scheme}, nil
+	return &clients{
+		kube: kube, vpa: vpa, metrics: metrics, discovery: cached, mapper: mapper, scales: scales, policies: placement, scheme: scheme,
+		hpas: hpas, events: events, custom: customclient.NewForConfig(asking, mapper, versions), external: external, versions: versions,
+	}, nil
 }

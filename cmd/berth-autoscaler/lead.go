@@ -27,22 +27,27 @@ import (
 	"github.com/berth-dev/berth/plugins/policies"
 )
 
-// mapperReset is how long a kind stays unknown after its CRD is installed, as
-// in kube-controller-manager.
-const mapperReset = 30 * time.Second
+const (
+	// mapperReset is how long a kind stays unknown after its CRD is installed, as
+	// in kube-controller-manager, and the custom metrics API after its adapter.
+	mapperReset = 30 * time.Second
+	// askers bounds the queries that a metrics API has at the same time. An
+	// adapter asks a database for each of them.
+	askers = 8
+)
 
 // lead makes the parts and runs the loop until the context ends, and returns
 // when everything it started has stopped.
 func lead(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, pulse *pulse) error {
 	logger := klog.FromContext(ctx)
-	clients, err := newClients(cfg)
+	clients, err := newClients(cfg, c.MetricsTimeout.Duration)
 	if err != nil {
 		return err
 	}
 	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
 	defer broadcaster.Shutdown()
 	broadcaster.StartStructuredLogging(3)
-	broadcaster.StartRecordingToSink(&typedcore.EventSinkImpl{Interface: clients.kube.CoreV1().Events("")})
+	broadcaster.StartRecordingToSink(&typedcore.EventSinkImpl{Interface: clients.events.Events("")})
 
 	var conductor *autoscaler.Conductor
 	factory := informers.NewSharedInformerFactory(clients.kube, 0)
@@ -59,7 +64,8 @@ func lead(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, pulse *pu
 	conductor = autoscaler.New(c, autoscaler.Parts{
 		Reader:    reader,
 		Metrics:   metrics.NewReader(clients.metrics.MetricsV1beta1().PodMetricses(""), c.MetricsTimeout.Duration),
-		Writer:    actuate.New(clients.kube.AutoscalingV2(), clients.vpa.AutoscalingV1(), clients.policies, clients.kube.CoreV1(), clients.scales, broadcaster.NewRecorder(clients.scheme, corev1.EventSource{Component: config.Name})),
+		Queries:   metrics.NewAsker(clients.custom, clients.external, askers, c.MetricsTimeout.Duration),
+		Writer:    actuate.New(clients.hpas, clients.vpa.AutoscalingV1(), clients.policies, clients.kube.CoreV1(), clients.scales, broadcaster.NewRecorder(clients.scheme, corev1.EventSource{Component: config.Name})),
 		Telemetry: actuate.NewTelemetry(legacyregistry.MustRegister),
 		Policies:  book,
 		Nodes:     nodes,
@@ -92,7 +98,12 @@ func lead(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, pulse *pu
 			logger.Error(err, "Watching PlacementPolicies")
 		}
 	})
-	background.Go(func() { wait.UntilWithContext(ctx, func(context.Context) { clients.mapper.Reset() }, mapperReset) })
+	background.Go(func() {
+		wait.UntilWithContext(ctx, func(context.Context) {
+			clients.mapper.Reset()
+			clients.versions.Invalidate()
+		}, mapperReset)
+	})
 	logger.Info("Leading", "syncPeriod", c.SyncPeriod.Duration, "horizontal", c.Horizontal.Mode, "nodes", c.Nodes.Mode, "provider", c.Nodes.Provider)
 	conductor.Run(ctx)
 	logger.Info("Stopping")
