@@ -24,6 +24,7 @@ type adapter struct {
 	values map[string]int64 // in units
 	takes  map[string]time.Duration
 	asked  map[string][]time.Time
+	calls  sync.WaitGroup
 }
 
 func newAdapter() *adapter {
@@ -43,6 +44,8 @@ func (a *adapter) times(metric string) []time.Time {
 }
 
 func (a *adapter) serve(metric string) (resource.Quantity, error) {
+	a.calls.Add(1)
+	defer a.calls.Done()
 	a.mu.Lock()
 	a.asked[metric] = append(a.asked[metric], time.Now())
 	takes := a.takes[metric]

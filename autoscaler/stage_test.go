@@ -66,6 +66,7 @@ type stage struct {
 	takes    time.Duration // of the metrics API to answer
 	during   func()        // called when a simulation has begun
 	scaled   []string
+	others   []string // scales of other targets than web
 }
 
 // scene is what there is on a stage besides web when the play begins.
@@ -169,6 +170,7 @@ func (sc scene) perform(t *testing.T, play func(*stage)) {
 		play(s)
 		cancel()
 		factory.Shutdown()
+		s.apis.calls.Wait()
 		s.pass(2 * time.Second) // the scheduler's metrics recorder looks at its context once a second
 	})
 }
@@ -203,13 +205,23 @@ func (s *stage) List(ctx context.Context, _ metav1.ListOptions) (*metricsv1beta1
 // scales is the scale subresource of web; its controller follows at once.
 func (s *stage) scales() *scalefake.FakeScaleClient {
 	client := &scalefake.FakeScaleClient{}
-	client.AddReactor("get", "deployments", func(clienttesting.Action) (bool, runtime.Object, error) {
+	client.AddReactor("get", "deployments", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		if name := action.(clienttesting.GetAction).GetName(); name != "web" {
+			deployment, err := s.kube.AppsV1().Deployments("prod").Get(s.t.Context(), name, metav1.GetOptions{})
+			if err != nil {
+				return true, nil, err
+			}
+			return true, &autoscalingv1.Scale{ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: name}, Spec: autoscalingv1.ScaleSpec{Replicas: *deployment.Spec.Replicas}}, nil
+		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return true, &autoscalingv1.Scale{ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: "web"}, Spec: autoscalingv1.ScaleSpec{Replicas: s.replicas}}, nil
 	})
 	client.AddReactor("update", "deployments", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		scale := action.(clienttesting.UpdateAction).GetObject().(*autoscalingv1.Scale)
+		if scale.Name != "web" {
+			return true, scale, s.scaleOther(scale)
+		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.scaled = append(s.scaled, fmt.Sprintf("%d→%d", s.replicas, scale.Spec.Replicas))
@@ -240,6 +252,21 @@ func (s *stage) scales() *scalefake.FakeScaleClient {
 		return true, scale, nil
 	})
 	return client
+}
+
+// scaleOther scales a target that has no pods, and notes when.
+func (s *stage) scaleOther(scale *autoscalingv1.Scale) error {
+	deployments := s.kube.AppsV1().Deployments("prod")
+	deployment, err := deployments.Get(s.t.Context(), scale.Name, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.others = append(s.others, fmt.Sprintf("%s %d→%d at %s", scale.Name, *deployment.Spec.Replicas, scale.Spec.Replicas, time.Since(s.began).Truncate(time.Second)))
+	s.mu.Unlock()
+	deployment.Spec.Replicas, deployment.Status.Replicas = &scale.Spec.Replicas, scale.Spec.Replicas
+	_, err = deployments.Update(s.t.Context(), deployment, metav1.UpdateOptions{})
+	return err
 }
 
 // load sets the cpu that all pods use together, as if the traffic was spread over them.

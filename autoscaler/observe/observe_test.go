@@ -5,6 +5,7 @@ package observe
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -52,6 +53,38 @@ func reader(t *testing.T, objects ...runtime.Object) *Reader {
 	factory.Start(t.Context().Done())
 	factory.WaitForCacheSync(t.Context().Done())
 	return r
+}
+
+// A target of a kind of its own costs one request, however many versions its kind has, and if it is missing.
+func TestAKindOfItsOwnIsAskedOnce(t *testing.T) {
+	for name, want := range map[string]error{
+		"there":   nil,
+		"missing": apierrors.NewNotFound(schema.GroupResource{Group: "example.com", Resource: "rings"}, "one"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked := 0
+			scales := &scalefake.FakeScaleClient{}
+			scales.AddReactor("get", "rings", func(clienttesting.Action) (bool, runtime.Object, error) {
+				asked++
+				return true, &autoscalingv1.Scale{}, want
+			})
+			versions := []schema.GroupVersion{{Group: "example.com", Version: "v2"}, {Group: "example.com", Version: "v1"}}
+			mapper := meta.NewDefaultRESTMapper(versions)
+			for _, version := range versions {
+				mapper.Add(version.WithKind("Ring"), meta.RESTScopeNamespace)
+			}
+			if mappings, err := mapper.RESTMappings(schema.GroupKind{Group: "example.com", Kind: "Ring"}); err != nil || len(mappings) != 2 {
+				t.Fatalf("mappings %v, %v: that tests nothing", mappings, err)
+			}
+			r := &Reader{scales: scales, mapper: mapper}
+			if _, err := r.Scale(t.Context(), "prod", ref("example.com/v1", "Ring", "one")); !errors.Is(err, want) {
+				t.Errorf("error %v, want %v", err, want)
+			}
+			if asked != 1 {
+				t.Errorf("%d requests, want 1", asked)
+			}
+		})
+	}
 }
 
 func ref(apiVersion, kind, name string) autoscalingv2.CrossVersionObjectReference {
