@@ -14,9 +14,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/client-go/kubernetes/fake"
 	scalefake "k8s.io/client-go/scale/fake"
 	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/kubernetes/pkg/apis/autoscaling"
+	_ "k8s.io/kubernetes/pkg/apis/autoscaling/install" // into the scheme that the strategy reads
+	"k8s.io/kubernetes/pkg/registry/autoscaling/horizontalpodautoscaler"
 )
 
 var deployments = schema.GroupResource{Group: "apps", Resource: "deployments"}
@@ -103,5 +108,24 @@ func TestHPAStatusIsWrittenOnlyWhereItChanged(t *testing.T) {
 				t.Errorf("%d desired, annotations (-want +got):\n%s", got.Status.DesiredReplicas, diff)
 			}
 		})
+	}
+}
+
+// What the API server does with an HPA that is sent to its status subresource: the annotations are taken, the spec is not.
+func TestTheStatusSubresourceOfHPAsTakesAnnotations(t *testing.T) {
+	old := &autoscaling.HorizontalPodAutoscaler{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: "web", UID: "1", ResourceVersion: "7"},
+		Spec:       autoscaling.HorizontalPodAutoscalerSpec{MaxReplicas: 5},
+	}
+	sent := old.DeepCopy()
+	sent.Spec.MaxReplicas = 6
+	sent.Status.DesiredReplicas = 3
+	sent.Annotations = map[string]string{ScaleEvents: "+1@2"}
+	ctx := request.WithNamespace(t.Context(), "prod")
+	if err := rest.BeforeUpdate(horizontalpodautoscaler.StatusStrategy, ctx, sent, old); err != nil {
+		t.Fatal(err)
+	}
+	if sent.Annotations[ScaleEvents] != "+1@2" || sent.Status.DesiredReplicas != 3 || sent.Spec.MaxReplicas != 5 {
+		t.Errorf("stored %+v", sent)
 	}
 }

@@ -37,8 +37,8 @@ type Autoscaler struct {
 
 	// ClientConnection is how the API server is reached. Defaults to the
 	// service account of the pod, 50 queries per second, burst 100. What is
-	// read and written for each HPA does not count among them: it is bounded by the
-	// number of requests at a time, eight for each API.
+	// read and written for single HPAs does not count among them: requests at the same
+	// time are bounded instead, by 8 for targets and statuses and 20 for each metrics API.
 	ClientConnection componentbase.ClientConnectionConfiguration `json:"clientConnection,omitempty"`
 	// LeaderElection defaults to on, with the Lease berth-system/berth-autoscaler.
 	LeaderElection componentbase.LeaderElectionConfiguration `json:"leaderElection,omitempty"`

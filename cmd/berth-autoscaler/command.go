@@ -27,7 +27,8 @@ const description = `berth-autoscaler decides, in one loop, the replicas of what
 target, the requests of what VerticalPodAutoscalers target, and the nodes that
 both need. It refuses an HPA and a VPA on one target.
 
-It reads metrics.k8s.io, so metrics-server must run. Of several replicas one
+It reads metrics.k8s.io, so metrics-server must run, and for HPAs that ask for
+them custom.metrics.k8s.io and external.metrics.k8s.io. Of several replicas one
 leads and the others wait. Switch kube-controller-manager's HPA controller off
 (--controllers=*,-horizontal-pod-autoscaler-controller), or set horizontal.mode to Observe.`
 

@@ -32,8 +32,8 @@ const (
 	// in kube-controller-manager, and the custom metrics API after its adapter.
 	mapperReset = 30 * time.Second
 	// askers bounds the queries that a metrics API has at the same time. An
-	// adapter asks a database for each of them.
-	askers = 8
+	// adapter asks a database for each of them: Prometheus runs 20 at a time by default.
+	askers = 20
 )
 
 // lead makes the parts and runs the loop until the context ends, and returns
