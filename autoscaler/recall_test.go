@@ -77,7 +77,7 @@ func TestRatePoliciesCountWhatWasBeforeARestart(t *testing.T) {
 func TestAnHPAThatIsGoneLeavesNoHistory(t *testing.T) {
 	perform(t, hpaList{webHPA("web", "web"), webHPA("other", "gone")}, nil, func(s *stage) {
 		s.pass(16 * time.Second)
-		if err := s.kube.Tracker().Delete(hpas, "prod", "other"); err != nil {
+		if err := s.kube.Tracker().Delete(hpaResource, "prod", "other"); err != nil {
 			t.Fatal(err)
 		}
 		s.pass(16 * time.Second)
@@ -87,17 +87,17 @@ func TestAnHPAThatIsGoneLeavesNoHistory(t *testing.T) {
 	})
 }
 
-var hpas = autoscalingv2.SchemeGroupVersion.WithResource("horizontalpodautoscalers")
+var hpaResource = autoscalingv2.SchemeGroupVersion.WithResource("horizontalpodautoscalers")
 
 func TestAStatusThatIsRefusedIsToldAndTriedAgain(t *testing.T) {
 	perform(t, hpaList{slowly(webHPA("web", "web"))}, nil, func(s *stage) {
 		refused := false
-		s.kube.PrependReactor("update", hpas.Resource, func(clienttesting.Action) (bool, runtime.Object, error) {
+		s.kube.PrependReactor("update", hpaResource.Resource, func(clienttesting.Action) (bool, runtime.Object, error) {
 			if refused {
 				return false, nil, nil
 			}
 			refused = true
-			return true, nil, apierrors.NewConflict(hpas.GroupResource(), "web", nil)
+			return true, nil, apierrors.NewConflict(hpaResource.GroupResource(), "web", nil)
 		})
 		s.set(func() { s.usage = 1500 })
 		s.pass(16 * time.Second)
