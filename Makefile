@@ -14,7 +14,7 @@ LDFLAGS := -X k8s.io/component-base/version.gitVersion=$(KUBE_VERSION) \
 
 # Packages of test/cluster to check. cmd/berth-kube is one file that imports all of Kubernetes, which a checker would
 # then read from source; the compiler checks it.
-CLUSTER_CHECKED := ./cmd/berth-cluster ./layout ./lifecycle ./smoke ./storage
+CLUSTER_CHECKED := ./adapter ./cmd/berth-cluster ./layout ./lifecycle ./smoke ./storage
 
 .DEFAULT_GOAL := help
 

@@ -7,7 +7,7 @@
 #   NODE_BOOT=0s POD_READY=0s POD_STOP=0s BERTH=on CLUSTER_FLAGS=
 NAME ?= berth
 CLUSTER_BIN := $(BIN)/cluster
-CLUSTER_KUBE := etcd kube-apiserver kube-controller-manager kube-scheduler kubectl metrics-server berth-storage
+CLUSTER_KUBE := etcd kube-apiserver kube-controller-manager kube-scheduler kubectl metrics-server berth-storage berth-adapter
 
 # kwokctl asks metrics-server and others for their version; metrics-server has no stamp of its own but client-go's.
 CLUSTER_LDFLAGS := -s -w $(LDFLAGS) -X k8s.io/client-go/pkg/version.gitVersion=v0.9.0

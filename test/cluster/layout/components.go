@@ -16,6 +16,7 @@ import (
 // Names of the components that a cluster has beside its control plane.
 const (
 	MetricsServer   = "metrics-server"
+	MetricsAdapter  = "berth-adapter"
 	Storage         = "berth-storage"
 	BerthScheduler  = "berth-scheduler"
 	BerthAutoscaler = "berth-autoscaler"
@@ -40,6 +41,19 @@ func MetricsServerComponent(p Place, port int) kwokconfig.Component {
 		"--kubelet-insecure-tls",
 		"--kubelet-request-timeout=5s",
 		"--metric-resolution=10s",
+	)
+}
+
+// MetricsAdapterComponent serves the metrics that are no resources.
+func MetricsAdapterComponent(p Place, port int) kwokconfig.Component {
+	return component(p, MetricsAdapter, p.ClusterBin,
+		"--lister-kubeconfig="+p.Kubeconfig(),
+		"--authentication-kubeconfig="+p.Kubeconfig(),
+		"--authorization-kubeconfig="+p.Kubeconfig(),
+		"--bind-address=127.0.0.1",
+		"--secure-port="+strconv.Itoa(port),
+		"--tls-cert-file="+p.Dir+"/pki/admin.crt",
+		"--tls-private-key-file="+p.Dir+"/pki/admin.key",
 	)
 }
 

@@ -121,17 +121,19 @@ func OwnFiles(p Place) map[string][]byte {
 	}
 }
 
-// Manifests are the objects that every cluster has: storage classes and
-// drivers, the metrics API, Berth's namespace.
-func Manifests(metricsPort int) ([]byte, error) {
+// Manifests are the objects that a cluster has from the start: storage classes
+// and drivers, the metrics APIs, Berth's namespace. The ports are those of
+// metrics-server and of the metrics adapter.
+func Manifests(o Options, metricsPort, adapterPort int) ([]byte, error) {
 	names, err := fs.Glob(files, "manifests/*.yaml")
 	if err != nil {
 		return nil, err
 	}
+	values := map[string]any{"MetricsPort": metricsPort, "AdapterPort": adapterPort, "MetricsAdapter": o.MetricsAdapter}
 	var out bytes.Buffer
 	for _, name := range names {
 		out.WriteString("---\n")
-		if err := render(&out, name, map[string]int{"MetricsPort": metricsPort}); err != nil {
+		if err := render(&out, name, values); err != nil {
 			return nil, err
 		}
 	}

@@ -28,6 +28,13 @@ const (
 	// KubeletDead is the one value of AnnotationKubelet.
 	KubeletDead = "dead"
 
+	// AnnotationMetricPrefix and the name of a metric, on any object, is the
+	// value of that custom metric of the object: a quantity.
+	AnnotationMetricPrefix = "metrics.cluster.berth.dev/"
+	// LabelExternalMetrics makes each entry of a ConfigMap the value of the
+	// external metric of that name.
+	LabelExternalMetrics = "cluster.berth.dev/external-metrics"
+
 	// annotationResourceMetrics tells metrics-server where kwok serves the usage
 	// of a node: one server stands for all kubelets.
 	annotationResourceMetrics = "metrics.k8s.io/resource-metrics-path"

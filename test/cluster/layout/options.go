@@ -47,6 +47,8 @@ type Options struct {
 	AttachLimit int
 	// AttachDelay is how long the storage takes to attach or detach a volume.
 	AttachDelay time.Duration
+	// MetricsAdapter serves custom and external metrics beside metrics-server.
+	MetricsAdapter bool
 	// HPAController leaves kube-controller-manager's own HPA controller on.
 	HPAController bool
 	// Berth says whether the two Berth programs are part of the cluster.
@@ -56,16 +58,17 @@ type Options struct {
 // DefaultOptions is a cluster that suits most tests.
 func DefaultOptions() Options {
 	return Options{
-		Name:        "berth",
-		Nodes:       3,
-		Zones:       3,
-		NodeCPU:     "4",
-		NodeMemory:  "16Gi",
-		NodePods:    "110",
-		NodeGrace:   200 * time.Second,
-		AttachLimit: 16,
-		AttachDelay: 200 * time.Millisecond,
-		Berth:       true,
+		Name:           "berth",
+		Nodes:          3,
+		Zones:          3,
+		NodeCPU:        "4",
+		NodeMemory:     "16Gi",
+		NodePods:       "110",
+		NodeGrace:      200 * time.Second,
+		AttachLimit:    16,
+		AttachDelay:    200 * time.Millisecond,
+		MetricsAdapter: true,
+		Berth:          true,
 	}
 }
 

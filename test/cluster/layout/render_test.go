@@ -91,7 +91,29 @@ func TestNodeGrace(t *testing.T) {
 }
 
 func TestManifestsAreObjects(t *testing.T) {
-	rendered, err := Manifests(12345)
+	always := []string{"StorageClass/zonal", "StorageClass/local", "StorageClass/pooled", "StorageClass/zonal-immediate", "CSIDriver/pooled.berth.test", "CSIDriver/zonal.berth.test", "CSIDriver/local.berth.test", "Namespace/berth-system", "APIService/v1beta1.metrics.k8s.io"}
+	adapted := []string{"Service/berth-adapter", "APIService/v1beta1.custom.metrics.k8s.io", "APIService/v1beta2.custom.metrics.k8s.io", "APIService/v1beta1.external.metrics.k8s.io"}
+	for _, adapter := range []bool{true, false} {
+		o := DefaultOptions()
+		o.MetricsAdapter = adapter
+		got := objects(t, o)
+		for _, want := range always {
+			if !got[want] {
+				t.Errorf("adapter %t: no %s among %v", adapter, want, got)
+			}
+		}
+		for _, object := range adapted {
+			if got[object] != adapter {
+				t.Errorf("adapter %t: %s is there: %t", adapter, object, got[object])
+			}
+		}
+	}
+}
+
+// objects are the manifests of a cluster, as KIND/NAME.
+func objects(t *testing.T, o Options) map[string]bool {
+	t.Helper()
+	rendered, err := Manifests(o, 12345, 23456)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,16 +125,16 @@ func TestManifestsAreObjects(t *testing.T) {
 		}
 		got[object.GetKind()+"/"+object.GetName()] = true
 		if object.GetKind() == "APIService" {
-			if port, _, _ := unstructured.NestedFieldNoCopy(object.Object, "spec", "service", "port"); port != float64(12345) {
-				t.Errorf("metrics are served on port %v, want 12345", port)
+			want := 23456.0
+			if object.GetName() == "v1beta1.metrics.k8s.io" {
+				want = 12345
+			}
+			if port, _, _ := unstructured.NestedFieldNoCopy(object.Object, "spec", "service", "port"); port != want {
+				t.Errorf("%s is served on port %v, want %v", object.GetName(), port, want)
 			}
 		}
 	}
-	for _, want := range []string{"StorageClass/zonal", "StorageClass/local", "StorageClass/pooled", "StorageClass/zonal-immediate", "CSIDriver/pooled.berth.test", "CSIDriver/zonal.berth.test", "CSIDriver/local.berth.test", "Namespace/berth-system", "APIService/v1beta1.metrics.k8s.io"} {
-		if !got[want] {
-			t.Errorf("no %s among %v", want, got)
-		}
-	}
+	return got
 }
 
 func TestSchedulerConfig(t *testing.T) {

@@ -38,8 +38,9 @@ type up struct {
 	say    Say
 	client kubernetes.Interface
 
-	// ports are for metrics-server, the scheduler and the autoscaler of Berth.
-	ports []int
+	// ports are for metrics-server, the scheduler and the autoscaler of Berth, and
+	// the metrics adapter.
+	ports [4]int
 }
 
 // Say tells a person what goes on.
@@ -116,9 +117,11 @@ func (u *up) controlPlane(ctx context.Context) error {
 	if err := u.create(ctx, file); err != nil {
 		return err
 	}
-	if u.ports, err = freePorts(3); err != nil {
+	ports, err := freePorts(len(u.ports))
+	if err != nil {
 		return err
 	}
+	u.ports = [4]int(ports)
 	rest, err := clientcmd.BuildConfigFromFlags("", u.place.Kubeconfig())
 	if err != nil {
 		return err
@@ -162,11 +165,17 @@ func (u *up) create(ctx context.Context, config string) error {
 
 // services starts what needs nodes to work on.
 func (u *up) services(ctx context.Context) error {
-	if err := errors.Join(
-		u.add(layout.MetricsServerComponent(u.place, u.ports[0])),
-		u.add(layout.StorageComponent(u.Options, u.place)),
-	); err != nil {
-		return err
+	components := []kwokconfig.Component{
+		layout.MetricsServerComponent(u.place, u.ports[0]),
+		layout.StorageComponent(u.Options, u.place),
+	}
+	if u.MetricsAdapter {
+		components = append(components, layout.MetricsAdapterComponent(u.place, u.ports[3]))
+	}
+	for _, c := range components {
+		if err := u.add(c); err != nil {
+			return err
+		}
 	}
 	return u.until(ctx, "storage", u.registeredNodes)
 }

@@ -68,7 +68,7 @@ func TestManifestsWaitForNamespaces(t *testing.T) {
 			}
 			return true, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, nil
 		})
-		u := &up{home: Home{ClusterBin: p.Dir}, place: p, say: t.Logf, client: client, ports: []int{1}}
+		u := &up{home: Home{ClusterBin: p.Dir}, place: p, say: t.Logf, client: client}
 		if err := u.manifests(t.Context()); err != nil {
 			t.Fatal(err)
 		}

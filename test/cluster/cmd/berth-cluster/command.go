@@ -18,8 +18,9 @@ import (
 )
 
 const description = `berth-cluster runs whole Kubernetes clusters on this machine: etcd, the API
-server, the controller manager, the default scheduler, metrics-server, storage
-that binds, attaches and detaches, and simulated nodes and pods.
+server, the controller manager, the default scheduler, metrics-server,
+custom and external metrics, storage that binds, attaches and detaches, and
+simulated nodes and pods.
 
 Clusters are told apart by --name and live in .cluster/ of the checkout. The
 kubeconfig of the user is left alone.
@@ -80,6 +81,7 @@ func upCommand(name *string) *cobra.Command {
 	fs.DurationVar(&request.PodStop, "pod-stop", request.PodStop, "time until a deleted pod is gone, bounded by its grace period")
 	fs.IntVar(&request.AttachLimit, "attach-limit", request.AttachLimit, "number of zonal volumes each node takes")
 	fs.DurationVar(&request.AttachDelay, "attach-delay", request.AttachDelay, "time the storage takes to attach or detach a volume")
+	fs.BoolVar(&request.MetricsAdapter, "metrics-adapter", request.MetricsAdapter, "serve custom and external metrics, as annotations and ConfigMaps give them")
 	fs.BoolVar(&request.HPAController, "hpa-controller", request.HPAController, "leave kube-controller-manager's own HPA controller on")
 	fs.BoolVar(&request.Berth, "berth", request.Berth, "start berth-scheduler and berth-autoscaler")
 	fs.BoolVar(&vpa, "vpa", vpa, "install the CRD of the VerticalPodAutoscaler")

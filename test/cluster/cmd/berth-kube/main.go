@@ -1,9 +1,9 @@
 // Copyright The Berth Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command berth-kube is every Kubernetes program of a test cluster, and its storage, in one file.
+// Command berth-kube is every Kubernetes program of a test cluster, its storage and its metrics adapter, in one file.
 // The name it is called by, through a symlink, says which one it is: one link
-// takes the time and the room of one program instead of seven.
+// takes the time and the room of one program instead of eight.
 package main
 
 import (
@@ -24,6 +24,7 @@ import (
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	metricsserver "sigs.k8s.io/metrics-server/cmd/metrics-server/app"
 
+	"github.com/berth-dev/berth/test/cluster/adapter"
 	"github.com/berth-dev/berth/test/cluster/storage"
 )
 
@@ -54,6 +55,7 @@ func programs() map[string]func() int {
 		},
 		"kubectl":       runKubectl,
 		"berth-storage": func() int { return cli.Run(storage.NewCommand()) },
+		"berth-adapter": func() int { return cli.Run(adapter.NewCommand()) },
 	}
 }
 
