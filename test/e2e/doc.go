@@ -9,7 +9,7 @@
 // again; with it they run against that cluster, and those that end components
 // of a cluster, or start one with other settings, say why they are skipped. Such
 // a cluster has simulated nodes in zone-a, zone-b and zone-c, the StorageClasses
-// of test/cluster, and the node groups of testdata/autoscaler.yaml:
+// and metrics APIs of test/cluster, and the node groups of testdata/autoscaler.yaml:
 //
 //	berth-cluster up --nodes 9 --autoscaler-config test/e2e/testdata/autoscaler.yaml
 //
