@@ -4,7 +4,7 @@
 # A whole Kubernetes control plane, built from source and run on this machine.
 # The top Makefile includes this file. Settings of `make cluster-up`:
 #   NAME=berth NODES=3 ZONES=3 NODE_CPU=4 NODE_MEMORY=16Gi NODE_PODS=110
-#   NODE_BOOT=0s POD_READY=0s POD_STOP=0s BERTH=on CLUSTER_FLAGS=
+#   NODE_BOOT=0s POD_READY=0s POD_STOP=0s BERTH=on ADAPTER=on CLUSTER_FLAGS=
 NAME ?= berth
 CLUSTER_BIN := $(BIN)/cluster
 CLUSTER_KUBE := etcd kube-apiserver kube-controller-manager kube-scheduler kubectl metrics-server berth-storage berth-adapter
@@ -24,12 +24,12 @@ cluster-build: ## Build the control plane for local clusters into bin/cluster/
 	@install -m 644 $(VPA_CRD) $(CLUSTER_BIN)/vpa-crd.yaml
 
 .PHONY: cluster-up
-cluster-up: cluster-build $(if $(filter-out off,$(or $(BERTH),on)),build) ## Start a cluster (NAME, NODES, ZONES, NODE_CPU, NODE_MEMORY, NODE_PODS, NODE_BOOT, POD_READY, POD_STOP, BERTH=off)
+cluster-up: cluster-build $(if $(filter-out off,$(or $(BERTH),on)),build) ## Start a cluster (NAME, NODES, ZONES, NODE_CPU, NODE_MEMORY, NODE_PODS, NODE_BOOT, POD_READY, POD_STOP, BERTH=off, ADAPTER=off)
 	@$(CLUSTER_BIN)/berth-cluster up --name $(NAME) \
 		$(if $(NODES),--nodes $(NODES)) $(if $(ZONES),--zones $(ZONES)) \
 		$(if $(NODE_CPU),--node-cpu $(NODE_CPU)) $(if $(NODE_MEMORY),--node-memory $(NODE_MEMORY)) $(if $(NODE_PODS),--node-pods $(NODE_PODS)) \
 		$(if $(NODE_BOOT),--node-boot $(NODE_BOOT)) $(if $(POD_READY),--pod-ready $(POD_READY)) $(if $(POD_STOP),--pod-stop $(POD_STOP)) \
-		$(if $(filter off,$(BERTH)),--berth=false) $(CLUSTER_FLAGS)
+		$(if $(filter off,$(BERTH)),--berth=false) $(if $(filter off,$(ADAPTER)),--metrics-adapter=false) $(CLUSTER_FLAGS)
 
 .PHONY: cluster-down
 cluster-down: ## Stop the cluster NAME and remove every trace of it

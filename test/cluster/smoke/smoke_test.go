@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,6 +35,7 @@ func TestCluster(t *testing.T) {
 		{"claims deleted take their volumes with them", deletedClaims},
 		{"a node that comes later is one like the others", laterNode},
 		{"usage comes through metrics-server", usage},
+		{"custom and external metrics are what kubectl sets", adaptedMetrics},
 		{"a component can be killed and started", killedComponents},
 	} {
 		if !t.Run(part.what, func(t *testing.T) { part.check(t, c) }) {
@@ -151,7 +153,7 @@ func killedComponents(t *testing.T, c *cluster) {
 // TestDelays is also the proof that clusters run side by side, and leave nothing.
 func TestDelays(t *testing.T) {
 	c := up(t, "smoke-delays", "--nodes=1", "--zones=1", "--node-boot=4s", "--pod-ready=3s", "--pod-stop=2s")
-	beside := up(t, "smoke-beside", "--nodes=1", "--zones=1")
+	beside := up(t, "smoke-beside", "--nodes=1", "--zones=1", "--metrics-adapter=false")
 	if c.server == beside.server {
 		t.Fatalf("both clusters are at %s", c.server)
 	}
@@ -176,6 +178,9 @@ func TestDelays(t *testing.T) {
 		t.Errorf("the cluster beside has %d pods, %v", len(pods.Items), err)
 	}
 	c.command(t, t.Context(), "kubectl", "delete", "pod", "pod")
+	if versions := beside.command(t, t.Context(), "kubectl", "api-versions"); strings.Contains(versions, "custom.metrics") {
+		t.Errorf("the cluster beside has no metrics adapter, and has the APIs\n%s", versions)
+	}
 
 	c.command(t, t.Context(), "berth-cluster", "down", "--name", c.name)
 	if _, err := os.Stat(filepath.Dir(c.kubeconfig)); !os.IsNotExist(err) {
