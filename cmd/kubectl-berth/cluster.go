@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	autoscaler "github.com/berth-dev/berth/autoscaler/config"
 	"github.com/berth-dev/berth/plugins/policies"
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -25,8 +26,10 @@ type cluster struct {
 	namespace string
 	now       func() time.Time
 
-	schedulerNamespace string
-	configFile         string
+	gauges gauges
+
+	schedulerNamespace, autoscalerNamespace string
+	configFile, autoscalerConfigFile        string
 }
 
 // connector makes the clients, for the namespace that the flags or the
@@ -35,16 +38,17 @@ type connector func() (*cluster, error)
 
 // options are the flags that the commands share.
 type options struct {
-	kubeconfig         *genericclioptions.ConfigFlags
-	schedulerNamespace string
-	configFile         string
-	output             string
+	kubeconfig *genericclioptions.ConfigFlags
+	output     string
+
+	schedulerNamespace, autoscalerNamespace string
+	configFile, autoscalerConfigFile        string
 }
 
 func newOptions() *options {
 	flags := genericclioptions.NewConfigFlags(true)
 	flags.Timeout = ptr.To(defaultTimeout)
-	flags.CacheDir = nil // nothing is discovered
+	flags.CacheDir = nil // what little is discovered is as new as the answer
 	return &options{kubeconfig: flags}
 }
 
@@ -54,6 +58,12 @@ func (o *options) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.configFile, "config", "", "The scheduler's KubeSchedulerConfiguration file. Without it, the ConfigMap is read that the Deployment berth-scheduler mounts.")
 	cmd.Flags().StringVar(&o.schedulerNamespace, "scheduler-namespace", "berth-system", "The namespace of the Deployment berth-scheduler.")
 	complete(cmd, "output", cobra.FixedCompletions([]string{formatTable, formatYAML, formatJSON}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// addScaling gives a command the flags that HPAs need besides.
+func (o *options) addScaling(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.autoscalerConfigFile, "autoscaler-config", "", "The autoscaler's AutoscalerConfiguration file. Without it, the ConfigMap is read that the Deployment berth-autoscaler mounts.")
+	cmd.Flags().StringVar(&o.autoscalerNamespace, "autoscaler-namespace", autoscaler.Namespace, "The namespace of the Deployment berth-autoscaler.")
 }
 
 // connect makes the clients.
@@ -71,13 +81,18 @@ func (o *options) connect() (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	gauges, err := newGauges(config)
+	if err != nil {
+		return nil, err
+	}
 	config.AcceptContentTypes, config.ContentType = runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON, runtime.ContentTypeProtobuf
 	kube, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, err
 	}
 	return &cluster{
-		kube: kube, policies: policies, namespace: namespace, now: time.Now,
-		schedulerNamespace: o.schedulerNamespace, configFile: o.configFile,
+		kube: kube, policies: policies, namespace: namespace, now: time.Now, gauges: gauges,
+		schedulerNamespace: o.schedulerNamespace, autoscalerNamespace: o.autoscalerNamespace,
+		configFile: o.configFile, autoscalerConfigFile: o.autoscalerConfigFile,
 	}, nil
 }

@@ -26,10 +26,11 @@ func arguments(argv []string) []string {
 }
 
 const (
-	rootLong = `See where the ordinals of stateful applications belong, and why.
+	rootLong = `See where the ordinals of stateful applications belong, and why, and what the
+autoscaler makes of the metrics of an HPA.
 
-The answers are those of Berth's scheduler, worked out by the same code from
-what exists now. Nothing is written.`
+The answers are those of Berth's scheduler and autoscaler, worked out by the
+same code from what exists now. Nothing is written.`
 
 	planLong = `Print where each wanted ordinal of a set belongs, why, and where its pod and
 its volumes are.
@@ -55,13 +56,22 @@ Each node that the plan leaves is judged by the checks that one look at the API
 allows: taints, node affinity, the rules of the policy, volumes, other pods of
 the set, ports, free resources and room that is kept for others. What the scheduler said last is quoted.
 
-A pod that a StatefulSet wants and has not made yet is explained too.`
+A pod that a StatefulSet wants and has not made yet is explained too.
+
+Of a HorizontalPodAutoscaler (hpa/NAME), print the numbers behind its decision:
+what the controller wrote last, and then, from one look at the metrics, the value,
+the ratio to the target and the proposal of each metric, and what limits them.
+Recommendations of the last minutes, by which replicas are stabilized, are in the
+memory of the autoscaler that leads.`
 
 	explainExample = `  # Why is db-4 pending?
   kubectl berth explain pod/db-4
 
   # The same
-  kubectl berth explain db-4`
+  kubectl berth explain db-4
+
+  # Why does HPA web scale, or not?
+  kubectl berth explain hpa/web`
 
 	holdsLong = `List the room that is kept for slots whose pods are away.
 
@@ -152,20 +162,26 @@ func newPlanCommand(o *options, connect connector) *cobra.Command {
 
 func newExplainCommand(o *options, connect connector) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:               "explain pod/NAME",
-		Short:             "Say where a pod belongs, why, and what is in the way",
+		Use:               "explain (pod/NAME | hpa/NAME)",
+		Short:             "Say where a pod belongs, why, and what is in the way; or why an HPA scales",
 		Long:              explainLong,
 		Example:           explainExample,
-		ValidArgsFunction: completeTargets(connect, kindPod),
+		ValidArgsFunction: completeTargets(connect, kindPod, kindHPA),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			about, err := parseTarget(args, kindPod)
+			about, err := parseTarget(args, kindPod, kindHPA)
 			if err != nil {
 				return usage(cmd, err)
 			}
-			return o.run(cmd, connect, func(c *cluster) (textual, error) { return c.explain(cmd.Context(), about.name) })
+			return o.run(cmd, connect, func(c *cluster) (textual, error) {
+				if about.kind == kindHPA {
+					return c.explainHPA(cmd.Context(), about.name)
+				}
+				return c.explain(cmd.Context(), about.name)
+			})
 		},
 	}
 	o.add(cmd)
+	o.addScaling(cmd)
 	return cmd
 }
 

@@ -43,6 +43,12 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		"an invalid policy":    {args: "plan pp/wrong", want: `PlacementPolicy "wrong" is invalid and has no effect: see kubectl describe pp wrong -n prod`},
 		"an operator's":        {args: "plan pp/kafka --replicas 3", want: `--replicas is for StatefulSets: how many pods PlacementPolicy "kafka" selects is up to the operator that makes them`},
 		"a pod mistyped":       {args: "explain pod/mq-zero", want: `pod "mq-zero" not found in namespace "prod", which has mq-0`},
+		"an HPA mistyped":      {world: scaled(hpa("web"), hpa("mq")), args: "explain hpa/wep", want: `HorizontalPodAutoscaler "wep" not found in namespace "prod", which has web`},
+		"no HPAs":              {args: "explain hpa web", want: `HorizontalPodAutoscaler "web" not found: namespace "prod" has none; name another one by -n`},
+		"no right to HPAs":     {world: scaled(hpa("web")).but(forbidden("horizontalpodautoscalers", ns)), args: "explain hpa/web", want: `listing HorizontalPodAutoscalers: horizontalpodautoscalers.autoscaling is forbidden: User "jane" cannot list it` + remedyForbidden},
+		"no right to a scale":  {world: scaled(hpa("web").of("example.com/v1", "Farm")), args: "explain hpa/web", want: `reading the scale of Farm/web: farms.example.com "web" is forbidden: User "jane" cannot get it` + remedyForbidden},
+		"no such tuning":       {world: scaled(hpa("web")), args: "explain hpa/web --autoscaler-config /none.yaml", want: "--autoscaler-config: open /none.yaml: no such file or directory"},
+		"a tuning not of ours": {world: scaled(hpa("web")), args: "explain hpa/web --autoscaler-config command_test.go", want: "--autoscaler-config command_test.go: "},
 		"an ordinal too high":  {args: "explain db-3", want: `pod "db-3" not found: StatefulSet prod/db has 3 replicas, from ordinal 0; to see it scaled: kubectl berth plan sts/db --replicas N`},
 		"no name":              {args: "plan", want: "want one name, like sts/NAME; got 0 words\nSee 'kubectl berth plan --help' for usage"},
 		"an empty name":        {args: "explain pod/", want: "\"pod/\" is no name; want it like pod/NAME\nSee 'kubectl berth explain --help' for usage"},
@@ -78,7 +84,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 }
 
 func TestCompletion(t *testing.T) {
-	usual := threeZones(set("db", 1), set("dx", 1), set("mq", 1), pod("db", 0).Obj(), pod("mq", 0).Obj(),
+	usual := threeZones(set("db", 1), set("dx", 1), set("mq", 1), pod("db", 0).Obj(), pod("mq", 0).Obj(), hpa("web").Obj(), hpa("mq").Obj(),
 		&v1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "prod"}}, &v1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "test"}}).policy(t, "kafka", kafka)
 	tests := map[string]struct {
 		world *world
@@ -94,7 +100,12 @@ func TestCompletion(t *testing.T) {
 		"nothing more":        {line: []string{"plan", "sts/db", ""}},
 		"not pods":            {line: []string{"plan", "pod/"}},
 		"pods":                {line: []string{"explain", "pod/d"}, want: "pod/db-0"},
-		"pods by name":        {line: []string{"explain", ""}, want: "db-0 mq-0"},
+		"pods by name":        {line: []string{"explain", "d"}, want: "db-0"},
+		"pods and HPAs":       {line: []string{"explain", ""}, want: "pod/ hpa/"},
+		"HPAs":                {line: []string{"explain", "hpa/"}, want: "hpa/mq hpa/web"},
+		"HPAs after the kind": {line: []string{"explain", "horizontalpodautoscaler", "w"}, want: "web"},
+		"sets by name":        {line: []string{"plan", "d"}, want: "db dx"},
+		"a kind":              {line: []string{"plan", "p"}, want: "pp/"},
 		"sets that are held":  {line: []string{"holds", "sts/d"}, want: "sts/db sts/dx"},
 		"namespaces":          {line: []string{"plan", "-n", "t"}, want: "test"},
 		"formats":             {line: []string{"plan", "-o", ""}, want: "table yaml json"},
@@ -167,17 +178,18 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // run runs the whole command against the server.
-func (s *server) run(t *testing.T, url string, args ...string) error {
+func (s *server) run(t *testing.T, url string, args ...string) (string, error) {
 	t.Helper()
 	kubeconfig := filepath.Join(t.TempDir(), "config")
 	config := fmt.Sprintf("apiVersion: v1\nkind: Config\ncurrent-context: test\ncontexts: [{name: test, context: {cluster: test, namespace: prod}}]\nclusters: [{name: test, cluster: {server: %q}}]\n", url)
 	if err := os.WriteFile(kubeconfig, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	streams, _, _, _ := genericiooptions.NewTestIOStreams()
+	streams, _, out, _ := genericiooptions.NewTestIOStreams()
 	cmd := newCommand(streams)
 	cmd.SetArgs(append(args, "--kubeconfig", kubeconfig))
-	return cmd.ExecuteContext(t.Context())
+	err := cmd.ExecuteContext(t.Context())
+	return out.String(), err
 }
 
 func TestAgainstAServer(t *testing.T) {
@@ -211,7 +223,7 @@ func TestAgainstAServer(t *testing.T) {
 			if test.down {
 				listening.Close()
 			}
-			err := s.run(t, listening.URL, test.args...)
+			_, err := s.run(t, listening.URL, test.args...)
 			if err == nil || !strings.HasSuffix(err.Error(), test.want) {
 				t.Errorf("error %v, want it to end in %q", err, test.want)
 			}

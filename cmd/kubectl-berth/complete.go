@@ -23,8 +23,8 @@ func complete(cmd *cobra.Command, flag string, f cobra.CompletionFunc) {
 	_ = cmd.RegisterFlagCompletionFunc(flag, f)
 }
 
-// completeTargets completes "sts/db" and "sts db"; where there is one kind, as
-// with pods, also the name alone.
+// completeTargets completes "sts/db" and "sts db", and names alone of the first
+// kind once they can be told from kinds.
 func completeTargets(connect connector, kinds ...kind) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		spelled, _, slash := strings.Cut(toComplete, "/")
@@ -35,12 +35,15 @@ func completeTargets(connect connector, kinds ...kind) cobra.CompletionFunc {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		case slash:
 			return completions(cmd, connect, kinds, spelled, spelled+"/", toComplete)
-		case len(kinds) == 1:
-			return completions(cmd, connect, kinds, kinds[0].spellings()[0], "", toComplete)
 		}
 		var words []cobra.Completion
 		for _, kind := range kinds {
-			words = append(words, kind.spellings()[0]+"/")
+			if word := kind.spellings()[0] + "/"; strings.HasPrefix(word, toComplete) {
+				words = append(words, word)
+			}
+		}
+		if len(words) == 0 {
+			return completions(cmd, connect, kinds, kinds[0].spellings()[0], "", toComplete)
 		}
 		return words, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 	}
@@ -78,6 +81,8 @@ func names(ctx context.Context, connect connector, of kind) []string {
 		err = visit(ctx, c.kube.AppsV1().StatefulSets(c.namespace).List, note)
 	case kindPod:
 		err = visit(ctx, c.kube.CoreV1().Pods(c.namespace).List, note)
+	case kindHPA:
+		err = visit(ctx, c.kube.AutoscalingV2().HorizontalPodAutoscalers(c.namespace).List, note)
 	case kindPolicy:
 		shelf, shelfErr := shelve(ctx, c.policies)
 		if err = shelfErr; err == nil {

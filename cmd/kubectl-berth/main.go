@@ -3,10 +3,12 @@
 
 // Command kubectl-berth shows people what Berth's scheduler has in mind: where
 // each ordinal of a set belongs and why, and what keeps a pod from getting
-// there. On the PATH it is `kubectl berth`.
+// there; and what its autoscaler makes of the metrics of an HPA. On the PATH it
+// is `kubectl berth`.
 //
-// It promises to answer by the code of the scheduler itself, over what exists
-// at one moment, and to read only: it gets and lists, and writes nothing.
+// It promises to answer by the code of the scheduler and the autoscaler
+// themselves, over what exists at one moment, and to read only: it gets and
+// lists, and writes nothing.
 package main
 
 import (

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/berth-dev/berth/autoscaler/simulator"
 	"github.com/berth-dev/berth/plugins/args"
@@ -18,8 +17,6 @@ import (
 	"github.com/berth-dev/berth/plugins/policies"
 	"github.com/berth-dev/berth/plugins/statefulset"
 	"github.com/berth-dev/berth/plugins/volumeaffinity"
-	v1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/kubernetes/pkg/scheduler/apis/config"
 )
@@ -80,63 +77,23 @@ func (c *cluster) readProfiles(ctx context.Context) (profiles, error) {
 	return assumed, err2
 }
 
-// configured looks for the configuration in the ConfigMaps that the scheduler's
-// Deployment mounts. Without the Deployment, as where the scheduler runs in
-// another way, it takes the only one in the namespace.
+// configured looks for the configuration in the ConfigMaps of the scheduler.
 func (c *cluster) configured(ctx context.Context) (profiles, error) {
-	candidates, err := c.mounted(ctx)
+	mounted, err := c.mountOf(ctx, c.schedulerNamespace, schedulerName, "KubeSchedulerConfiguration")
 	if err != nil {
-		list, listErr := c.kube.CoreV1().ConfigMaps(c.schedulerNamespace).List(ctx, metav1.ListOptions{})
-		if listErr != nil {
-			return profiles{}, listErr
-		}
-		candidates = list.Items
+		return profiles{}, err
 	}
 	var found []profiles
-	for _, candidate := range candidates {
-		for _, data := range candidate.Data {
-			if !strings.Contains(data, "KubeSchedulerConfiguration") {
-				continue
-			}
-			one, parseErr := parseProfiles([]byte(data))
-			if parseErr != nil {
-				return profiles{}, fmt.Errorf("ConfigMap %s/%s: %w", candidate.Namespace, candidate.Name, parseErr)
-			}
-			if one.origin = fmt.Sprintf("ConfigMap %s/%s", candidate.Namespace, candidate.Name); len(one.byScheduler) > 0 {
-				found = append(found, one)
-			}
-		}
-	}
-	switch {
-	case len(found) == 1, len(found) > 1 && err == nil:
-		return found[0], nil
-	case len(found) > 1:
-		return profiles{}, fmt.Errorf("%d ConfigMaps in namespace %s carry one, and which of them is mounted is not known: %w", len(found), c.schedulerNamespace, err)
-	case err == nil:
-		return profiles{}, fmt.Errorf("no ConfigMap that Deployment %s/%s mounts has a profile that enables %s", c.schedulerNamespace, schedulerName, ordinalplacement.Name)
-	default:
-		return profiles{}, fmt.Errorf("no ConfigMap in namespace %s has a profile that enables %s", c.schedulerNamespace, ordinalplacement.Name)
-	}
-}
-
-// mounted returns the ConfigMaps that the scheduler's Deployment mounts.
-func (c *cluster) mounted(ctx context.Context) ([]v1.ConfigMap, error) {
-	deployment, err := c.kube.AppsV1().Deployments(c.schedulerNamespace).Get(ctx, schedulerName, metav1.GetOptions{})
-	if err != nil {
-		return nil, err
-	}
-	var all []v1.ConfigMap
-	for _, volume := range deployment.Spec.Template.Spec.Volumes {
-		if volume.ConfigMap == nil {
-			continue
-		}
-		one, err := c.kube.CoreV1().ConfigMaps(c.schedulerNamespace).Get(ctx, volume.ConfigMap.Name, metav1.GetOptions{})
+	for _, document := range mounted.documents {
+		one, err := parseProfiles(document.data)
 		if err != nil {
-			return nil, err
+			return profiles{}, fmt.Errorf("%s: %w", document.origin, err)
 		}
-		all = append(all, *one)
+		if one.origin = document.origin; len(one.byScheduler) > 0 {
+			found = append(found, one)
+		}
 	}
-	return all, nil
+	return pick(mounted, found, "a profile that enables "+ordinalplacement.Name)
 }
 
 // parseProfiles reads a KubeSchedulerConfiguration.

@@ -16,6 +16,7 @@ const (
 	kindSet    kind = "StatefulSet"
 	kindPolicy kind = "PlacementPolicy"
 	kindPod    kind = "Pod"
+	kindHPA    kind = "HorizontalPodAutoscaler"
 )
 
 // spellings are the ways to write a kind, the short one first.
@@ -25,6 +26,8 @@ func (k kind) spellings() []string {
 		return []string{"sts", "statefulset", "statefulsets", "statefulset.apps", "statefulsets.apps"}
 	case kindPolicy:
 		return []string{"pp", "placementpolicy", "placementpolicies", "placementpolicies.berth.dev"}
+	case kindHPA:
+		return []string{"hpa", "horizontalpodautoscaler", "horizontalpodautoscalers", "horizontalpodautoscaler.autoscaling", "horizontalpodautoscalers.autoscaling"}
 	default:
 		return []string{"pod", "pods", "po"}
 	}

@@ -40,6 +40,7 @@ type world struct {
 	objects  []runtime.Object
 	policies []*v1alpha1.PlacementPolicy
 	change   func(*fake.Clientset)
+	gauges   gauges
 }
 
 // List makes the world a policyLister.
@@ -188,7 +189,10 @@ func (w *world) runs(t *testing.T, args ...string) (stdout, stderr string, err e
 	var out, said bytes.Buffer
 	o := newOptions()
 	cmd := newCommandFor(genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: &out, ErrOut: &said}, o, func() (*cluster, error) {
-		return &cluster{kube: client, policies: w, namespace: ns, now: func() time.Time { return now }, schedulerNamespace: o.schedulerNamespace, configFile: o.configFile}, nil
+		return &cluster{
+			kube: client, policies: w, namespace: ns, now: func() time.Time { return now }, gauges: w.gauges,
+			schedulerNamespace: o.schedulerNamespace, autoscalerNamespace: o.autoscalerNamespace, configFile: o.configFile, autoscalerConfigFile: o.autoscalerConfigFile,
+		}, nil
 	})
 	cmd.SetArgs(args)
 	err = cmd.ExecuteContext(t.Context())
