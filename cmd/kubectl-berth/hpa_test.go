@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -23,9 +24,12 @@ import (
 )
 
 func TestExplainHPA(t *testing.T) {
-	watching := filepath.Join(t.TempDir(), "autoscaler.yaml")
-	if err := os.WriteFile(watching, []byte("apiVersion: config.berth.dev/v1alpha1\nkind: AutoscalerConfiguration\nhorizontal: {mode: Observe, tolerance: 0.6}\n"), 0o600); err != nil {
-		t.Fatal(err)
+	tuned := func(lines string) (args string) {
+		file := filepath.Join(t.TempDir(), "autoscaler.yaml")
+		if err := os.WriteFile(file, []byte("apiVersion: config.berth.dev/v1alpha1\nkind: AutoscalerConfiguration\n"+lines), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return "--autoscaler-config " + file
 	}
 	slow := autoscalingv2.HPAScalingRules{Policies: []autoscalingv2.HPAScalingPolicy{{Type: autoscalingv2.PodsScalingPolicy, Value: 3, PeriodSeconds: 60}}}
 	disabled := autoscalingv2.HPAScalingRules{SelectPolicy: ptr.To(autoscalingv2.DisabledPolicySelect)}
@@ -37,6 +41,8 @@ func TestExplainHPA(t *testing.T) {
 		h.Status.LastScaleTime = ptr.To(metav1.NewTime(now.Add(-30 * time.Second)))
 		return h
 	}
+	idle := hpa("web").by(external("depth", average("30")), external("lag", ofAll("5"))).said(autoscalingv2.ScaledToZero, v1.ConditionTrue, "ScaledToZero", "the HPA controller scaled the workload to zero")
+	idle.Spec.MinReplicas = ptr.To[int32](0)
 	everyKind := []autoscalingv2.MetricSpec{
 		cpuPercent(60),
 		{Type: autoscalingv2.ContainerResourceMetricSourceType, ContainerResource: &autoscalingv2.ContainerResourceMetricSource{Name: v1.ResourceMemory, Container: "app", Target: average("500Mi")}},
@@ -68,6 +74,7 @@ func TestExplainHPA(t *testing.T) {
 		"not stabilized":    {world: scaled(hpa("web").by(cpuPercent(80)).rules(plain, eager)).asks(samples{cpu: 100, pods: 4})},
 		"above the maximum": {world: scaled(hpa("web").by(cpuPercent(80))).replicas(12)},
 		"switched off":      {world: scaled(hpa("web").by(cpuPercent(80))).replicas(0)},
+		"from zero":         {world: scaled(idle).replicas(0), args: tuned("horizontal: {scaleToZero: true}\n")},
 		"no target":         {world: scaled(hpa("web").of("apps/v1", "StatefulSet").by(cpuPercent(80)))},
 		"unknown kind":      {world: scaled(hpa("web").of("example.com/v1", "Shed").by(cpuPercent(80)))},
 		"of any kind":       {world: scaled(hpa("web").of("example.com/v1", "Barn").by(cpuPercent(60)))},
@@ -77,9 +84,11 @@ func TestExplainHPA(t *testing.T) {
 		"preferred": {world: scaled(hpa("web").by(cpuPercent(85)).said("Conflicted", v1.ConditionTrue, "HoldsTarget",
 			`target Deployment/web is also wanted by VerticalPodAutoscaler "web", not acted on`))},
 		"not served":              {world: scaled(hpa("web").by(cpuPercent(80))).asks(samples{down: errNotServed})},
+		"no adapter":              {world: scaled(hpa("web").by(everyKind[2])).withoutAdapter()},
+		"too slow":                {world: scaled(hpa("web").by(cpuPercent(80))).asks(samples{down: context.DeadlineExceeded})},
 		"without rights":          {world: scaled(hpa("web").by(cpuPercent(80))).asks(samples{down: errForbidden})},
 		"one of two":              {world: scaled(hpa("web").by(cpuPercent(20), external("cost", average("1")), external("price", average("1"))))},
-		"observed":                {world: scaled(hpa("web").by(cpuPercent(60))), args: "--autoscaler-config " + watching},
+		"observed":                {world: scaled(hpa("web").by(cpuPercent(60))), args: tuned("horizontal: {mode: Observe, tolerance: 0.6}\n")},
 		"configuration not found": {world: scaled(hpa("web").by(cpuPercent(85))), args: "--autoscaler-namespace elsewhere"},
 	}
 	for name, test := range tests {
@@ -128,8 +137,8 @@ func TestExplainHPAAgainstAServer(t *testing.T) {
 		"depth":            missing,
 		"requests": object(map[string]any{"apiVersion": "custom.metrics.k8s.io/v1beta2", "kind": "MetricValueList", "items": []any{
 			map[string]any{"describedObject": map[string]any{"name": "web-0"}, "value": "120"}}}),
-		"api":              object(metav1.APIVersions{Versions: []string{"v1"}}),
-		"v1":               object(metav1.APIResourceList{GroupVersion: "v1", APIResources: []metav1.APIResource{{Name: "pods", Kind: "Pod", Namespaced: true}}}),
+		"api": object(metav1.APIVersions{Versions: []string{"v1"}}),
+		"v1":  object(metav1.APIResourceList{GroupVersion: "v1", APIResources: []metav1.APIResource{{Name: "pods", Kind: "Pod", Namespaced: true}}}),
 		"apis": object(metav1.APIGroupList{Groups: []metav1.APIGroup{{Name: "custom.metrics.k8s.io",
 			Versions: []metav1.GroupVersionForDiscovery{{GroupVersion: "custom.metrics.k8s.io/v1beta2", Version: "v1beta2"}}}}}),
 	}}

@@ -89,7 +89,7 @@ func adviceOn(api metrics.API, err error, deadline time.Duration) string {
 	case metrics.TimedOut:
 		return fmt.Sprintf("%s did not answer within %s (metricsTimeout of berth-autoscaler)", api, deadline)
 	}
-	return ""
+	return fmt.Sprintf("%s gave no answer: is what serves it installed and up? (kubectl get apiservices)", api)
 }
 
 func ofResources(spec autoscalingv2.MetricSpec) bool {

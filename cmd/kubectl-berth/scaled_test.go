@@ -145,6 +145,12 @@ func (w *world) asks(s samples) *world {
 	return w
 }
 
+// withoutAdapter takes the custom metrics API away.
+func (w *world) withoutAdapter() *world {
+	w.gauges.custom = adapter(nil)
+	return w
+}
+
 // replicas changes what web asks for, and has.
 func (w *world) replicas(n int32) *world {
 	web := w.objects[0].(*appsv1.Deployment)
@@ -185,7 +191,10 @@ type adapter map[string]int64
 
 func (a adapter) value(metric string) (resource.Quantity, error) {
 	value, known := a[metric]
-	if !known {
+	switch {
+	case a == nil:
+		return resource.Quantity{}, errors.New("no custom metrics API (custom.metrics.k8s.io) registered")
+	case !known:
 		return resource.Quantity{}, apierrors.NewNotFound(schema.GroupResource{Group: "custom.metrics.k8s.io", Resource: "pods"}, metric)
 	}
 	return *resource.NewMilliQuantity(value, resource.DecimalSI), nil
