@@ -135,8 +135,13 @@ func TestExplainHPAAgainstAServer(t *testing.T) {
 		},
 		"berth-autoscaler": missing,
 		"depth":            missing,
-		"requests": object(map[string]any{"apiVersion": "custom.metrics.k8s.io/v1beta2", "kind": "MetricValueList", "items": []any{
-			map[string]any{"describedObject": map[string]any{"name": "web-0"}, "value": "120"}}}),
+		"requests": func(w http.ResponseWriter, r *http.Request) {
+			if accept := r.Header.Get("Accept"); strings.Contains(accept, "protobuf") {
+				t.Errorf("an adapter is asked for %s, want JSON, as it may know nothing else", accept)
+			}
+			object(map[string]any{"apiVersion": "custom.metrics.k8s.io/v1beta2", "kind": "MetricValueList", "items": []any{
+				map[string]any{"describedObject": map[string]any{"name": "web-0"}, "value": "120"}}})(w, r)
+		},
 		"api": object(metav1.APIVersions{Versions: []string{"v1"}}),
 		"v1":  object(metav1.APIResourceList{GroupVersion: "v1", APIResources: []metav1.APIResource{{Name: "pods", Kind: "Pod", Namespaced: true}}}),
 		"apis": object(metav1.APIGroupList{Groups: []metav1.APIGroup{{Name: "custom.metrics.k8s.io",

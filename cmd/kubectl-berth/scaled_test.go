@@ -186,7 +186,7 @@ var (
 	errForbidden = apierrors.NewForbidden(schema.GroupResource{Group: "metrics.k8s.io", Resource: "pods"}, "", errors.New(`User "jane" cannot list it`))
 )
 
-// adapter serves custom and external metrics, in milli-units.
+// adapter serves custom and external metrics, in milli-units, to whom asks for those of web.
 type adapter map[string]int64
 
 func (a adapter) value(metric string) (resource.Quantity, error) {
@@ -204,13 +204,19 @@ func (a adapter) RootScopedMetrics() customclient.MetricsInterface { return a }
 
 func (a adapter) NamespacedMetrics(string) customclient.MetricsInterface { return a }
 
-func (a adapter) GetForObject(_ schema.GroupKind, _, metric string, _ labels.Selector) (*customv1beta2.MetricValue, error) {
+func (a adapter) GetForObject(of schema.GroupKind, name, metric string, _ labels.Selector) (*customv1beta2.MetricValue, error) {
 	value, err := a.value(metric)
+	if of.Kind != "Ingress" || name != "main" {
+		err = fmt.Errorf("asked of %s %s", of.Kind, name)
+	}
 	return &customv1beta2.MetricValue{Value: value}, err
 }
 
-func (a adapter) GetForObjects(_ schema.GroupKind, _ labels.Selector, metric string, _ labels.Selector) (*customv1beta2.MetricValueList, error) {
+func (a adapter) GetForObjects(_ schema.GroupKind, pods labels.Selector, metric string, _ labels.Selector) (*customv1beta2.MetricValueList, error) {
 	value, err := a.value(metric)
+	if pods.String() != "app=web" {
+		err = fmt.Errorf("asked of pods %q", pods)
+	}
 	list := &customv1beta2.MetricValueList{}
 	for _, i := range []int{0, 1, 2, 9} { // web-9 is not listed
 		list.Items = append(list.Items, customv1beta2.MetricValue{DescribedObject: v1.ObjectReference{Name: fmt.Sprintf("web-%d", i)}, Value: value})
@@ -222,8 +228,11 @@ type externalAdapter struct{ adapter }
 
 func (a externalAdapter) NamespacedMetrics(string) externalclient.MetricsInterface { return a }
 
-func (a externalAdapter) List(metric string, _ labels.Selector) (*externalv1beta1.ExternalMetricValueList, error) {
+func (a externalAdapter) List(metric string, series labels.Selector) (*externalv1beta1.ExternalMetricValueList, error) {
 	value, err := a.value(metric)
+	if series.String() != "queue=mail" {
+		err = fmt.Errorf("asked of series %q", series)
+	}
 	return &externalv1beta1.ExternalMetricValueList{Items: []externalv1beta1.ExternalMetricValue{{Value: value}}}, err
 }
 
