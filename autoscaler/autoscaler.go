@@ -13,6 +13,7 @@
 //   - a metrics API that is slow, stuck or down delays only the HPAs that need it;
 //   - scale writes leave before the simulation begins, and the simulation has a deadline;
 //   - nothing is decided on VPAs' account, and no HPA acts, before the VPAs are known;
+//   - no scale and no HPA is written while another controller of HPAs is there, or may be;
 //   - no node is added or removed, and no claim released, before the
 //     PlacementPolicies are known.
 package autoscaler
@@ -58,6 +59,8 @@ type Parts struct {
 	Telemetry *actuate.Telemetry
 	// Policies is the book that the simulation's plugins read, too.
 	Policies *policies.Book
+	// Canary is nil where no other HPA controller is looked for.
+	Canary *observe.Canary
 	// Nodes is nil where nodes are left alone.
 	Nodes *NodeParts
 }
@@ -71,6 +74,7 @@ type Conductor struct {
 	writer    *actuate.Writer
 	telemetry *actuate.Telemetry
 	policies  *policies.Book
+	canary    *observe.Canary
 	nodes     *NodeParts
 
 	wake    chan struct{}
@@ -84,6 +88,7 @@ type Conductor struct {
 type history struct {
 	guard      guard.History
 	told       map[guard.Key]string
+	canary     canaryHistory
 	horizontal map[types.UID]evaluation
 	vertical   vertical.History
 	nodes      nodeHistory
@@ -103,6 +108,7 @@ func New(c *config.Autoscaler, parts Parts, beat func()) *Conductor {
 		writer:    parts.Writer,
 		telemetry: parts.Telemetry,
 		policies:  parts.Policies,
+		canary:    parts.Canary,
 		nodes:     parts.Nodes,
 		wake:      make(chan struct{}, 1),
 		beat:      beat,
@@ -169,6 +175,7 @@ func (c *Conductor) tick(ctx context.Context, whole bool) (decided bool) {
 	hpas := c.reader.HPAs()
 
 	// 2 guard
+	c.judgeCanary(ctx, hpas)
 	refusals := c.guardTargets(hpas, vpas)
 	c.tell(ctx, hpas, vpas, refusals.Verdicts)
 

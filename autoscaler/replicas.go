@@ -18,7 +18,6 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/berth-dev/berth/autoscaler/actuate"
-	"github.com/berth-dev/berth/autoscaler/config"
 	"github.com/berth-dev/berth/autoscaler/guard"
 	"github.com/berth-dev/berth/autoscaler/horizontal"
 	"github.com/berth-dev/berth/autoscaler/metrics"
@@ -175,7 +174,7 @@ func refusal(verdict guard.Verdict) string {
 	return verdict.Message
 }
 
-// actReplicas writes scales, and then statuses and events. In Observe mode it writes nothing.
+// actReplicas writes scales, and then statuses and events. Where Berth does not act on HPAs it writes nothing.
 // Those whose replicas change go first. The workers are all that holds the writes back: however many HPAs there are, the
 // API server has no more than so many requests of theirs at a time, and sets the pace itself.
 func (c *Conductor) actReplicas(ctx context.Context, decided []*replicas, verdicts map[guard.Key]guard.Verdict) {
@@ -201,7 +200,7 @@ func (c *Conductor) actOn(ctx context.Context, r *replicas, verdict guard.Verdic
 	ctx, cancel := context.WithTimeout(ctx, callDeadline)
 	defer cancel()
 	logger := klog.FromContext(ctx).WithValues("hpa", klog.KObj(r.hpa))
-	observing := c.config.Horizontal.Mode == config.Observe
+	observing := !c.actsOnHPAs()
 	outcome := r.decision.Outcome
 	if r.decision.Rescale && !observing {
 		ref := r.hpa.Spec.ScaleTargetRef

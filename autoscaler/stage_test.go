@@ -77,6 +77,7 @@ type scene struct {
 	policies []*v1alpha1.PlacementPolicy
 	unread   bool   // nobody has read the policies
 	config   string // more lines of it
+	canary   bool   // another HPA controller is looked for
 }
 
 // perform runs play in virtual time, once the conductor's caches are filled.
@@ -160,6 +161,7 @@ func (sc scene) perform(t *testing.T, play func(*stage)) {
 			Writer:    actuate.New(s.kube.AutoscalingV2(), s.vpa.AutoscalingV1(), s.server, s.kube.CoreV1(), s.scales(), s.events),
 			Telemetry: actuate.NewTelemetry(s.figures.MustRegister),
 			Policies:  s.book,
+			Canary:    sc.lookout(s),
 		}, func() {})
 		s.book.Subscribe(func(policies.Change) { s.conductor.Wake() })
 		factory.Start(ctx.Done())

@@ -40,7 +40,7 @@ func (c *Conductor) tell(ctx context.Context, hpas []*autoscalingv2.HorizontalPo
 			return
 		}
 		klog.FromContext(ctx).V(2).Info("Two autoscalers on one target", "kind", key.Kind, "namespace", key.Namespace, "name", key.Name, "acts", verdict.Allowed, "reason", verdict.Message)
-		if key.Kind != guard.HPA || c.config.Horizontal.Mode == config.Act {
+		if key.Kind != guard.HPA || c.actsOnHPAs() {
 			c.writer.Event(object, actuate.Event{Type: corev1.EventTypeWarning, Reason: string(verdict.Reason), Message: verdict.Message})
 		}
 	}

@@ -18,6 +18,7 @@ type Telemetry struct {
 	metricsDuration *metrics.HistogramVec
 	rescales        *metrics.CounterVec
 	refusals        *metrics.Gauge
+	horizontalState *metrics.GaugeVec
 	nodeChanges     *metrics.CounterVec
 	unhelpedPods    *metrics.Gauge
 	policies        *metrics.GaugeVec
@@ -46,6 +47,7 @@ func NewTelemetry(register func(...metrics.Registerable)) *Telemetry {
 			Subsystem: subsystem, Name: "refused_autoscalers", StabilityLevel: metrics.ALPHA,
 			Help: "HPAs and VPAs that are not acted on because another one has their target.",
 		}),
+		horizontalState: newHorizontalState(),
 		nodeChanges: metrics.NewCounterVec(&metrics.CounterOpts{
 			Subsystem: subsystem, Name: "node_changes_total", StabilityLevel: metrics.ALPHA,
 			Help: "Nodes asked for and removed, by group and outcome.",
@@ -67,7 +69,7 @@ func NewTelemetry(register func(...metrics.Registerable)) *Telemetry {
 			Help: "Claims deleted because the node of their local volume is gone, by outcome.",
 		}, []string{"outcome"}),
 	}
-	register(t.tickDuration, t.metricsDuration, t.rescales, t.refusals, t.nodeChanges, t.unhelpedPods, t.policies, t.lostVolumes, t.releases)
+	register(t.tickDuration, t.metricsDuration, t.rescales, t.refusals, t.horizontalState, t.nodeChanges, t.unhelpedPods, t.policies, t.lostVolumes, t.releases)
 	return t
 }
 

@@ -35,6 +35,9 @@ func TestParseFillsDefaults(t *testing.T) {
 	if c.SyncPeriod.Duration != 15*time.Second || *c.Horizontal.Tolerance != 0.1 || c.Horizontal.Mode != Act || c.Horizontal.ScaleToZero {
 		t.Errorf("defaults are those of kube-controller-manager, got %+v", c)
 	}
+	if c.Horizontal.Canary != RequireCanary || c.Horizontal.CanaryPatience.Duration != 30*time.Second {
+		t.Errorf("another controller is looked for by default, got %+v", c.Horizontal)
+	}
 	if !*c.LeaderElection.LeaderElect || c.LeaderElection.ResourceName != Name || c.LeaderElection.ResourceLock != "leases" {
 		t.Errorf("leader election is on by default, got %+v", c.LeaderElection)
 	}
@@ -66,6 +69,9 @@ func TestParseRefuses(t *testing.T) {
 		"negative tolerance": {minimal + "horizontal: {tolerance: -1}", []string{"horizontal.tolerance", "-1"}},
 		"a gate is a bool":   {minimal + "horizontal: {scaleToZero: 'on'}", []string{"horizontal.scaleToZero", "bool"}},
 		"unknown mode":       {minimal + "horizontal: {mode: act}", []string{"horizontal.mode", `"act"`, "Act", "Observe"}},
+		"unknown canary":     {minimal + "horizontal: {canary: false}", []string{"horizontal.canary"}},
+		"misspelt canary":    {minimal + "horizontal: {canary: Required}", []string{"horizontal.canary", `"Required"`, "Require", "Off"}},
+		"no patience":        {minimal + "horizontal: {canaryPatience: 0s}", []string{"horizontal.canaryPatience", "0s", "at least 1s"}},
 		"unknown provider":   {minimal + "nodes: {provider: aws}", []string{"nodes.provider", `"aws"`, "kwok"}},
 		"no scheduler file":  {minimal + "nodes: {provider: kwok}", []string{"nodes.schedulerConfigFile"}},
 		"max below min":      {strings.Replace(group, "min: 0", "min: 11", 1), []string{"nodes.groups[0].max", "10"}},

@@ -17,6 +17,9 @@ const Name = "berth-autoscaler"
 // Namespace is where the autoscaler keeps its own objects.
 const Namespace = "berth-system"
 
+// CanaryName is the name of the HPA that another HPA controller is known by.
+const CanaryName = "berth-canary"
+
 // Default fills every field that the file left empty.
 func (c *Autoscaler) Default() {
 	componentbase.RecommendedDefaultClientConnectionConfiguration(&c.ClientConnection)
@@ -42,6 +45,8 @@ func (c *Autoscaler) Default() {
 	setDuration(&c.Horizontal.DownscaleStabilization, 5*time.Minute)
 	setDuration(&c.Horizontal.CPUInitializationPeriod, 5*time.Minute)
 	setDuration(&c.Horizontal.InitialReadinessDelay, 30*time.Second)
+	setString(&c.Horizontal.Canary, RequireCanary)
+	setDuration(&c.Horizontal.CanaryPatience, 30*time.Second)
 
 	setString(&c.Vertical.RecommenderName, "berth")
 

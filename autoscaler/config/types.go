@@ -80,7 +80,28 @@ type Horizontal struct {
 	// HPAScaleToZero; the API server takes minReplicas: 0 with the same gate
 	// only. Defaults to false, as in 1.36.
 	ScaleToZero bool `json:"scaleToZero,omitempty"`
+	// Canary tells whether another HPA controller is looked for. Defaults to Require.
+	// With mode Observe nobody is in anyone's way, and nobody is looked for.
+	Canary Canary `json:"canary,omitempty"`
+	// CanaryPatience is how long another HPA controller may take to be heard of.
+	// It must be two of its sync periods at least. What kube-controller-manager may need
+	// for its requests is added: 50ms for each scale, status and metric of all HPAs.
+	// Defaults to 30s, two of kube-controller-manager's default.
+	CanaryPatience *metav1.Duration `json:"canaryPatience,omitempty"`
 }
+
+// Canary tells whether it must be known that no other controller scales by HPAs.
+type Canary string
+
+const (
+	// RequireCanary keeps the HPA berth-system/berth-canary, and writes no scale
+	// and no status before it has shown that no other controller is there, nor
+	// where it cannot be kept.
+	RequireCanary Canary = "Require"
+	// CanaryOff looks for nobody. It is for clusters where kube-controller-manager is
+	// known to run without its HPA controller, now and after every upgrade.
+	CanaryOff Canary = "Off"
+)
 
 // Vertical configures the request recommendations.
 type Vertical struct {

@@ -92,9 +92,9 @@ func (h CanaryHistory) Asked(now time.Time) CanaryHistory {
 	return h
 }
 
-// slow answers may come up to so many times the patience late, and still make
-// Berth more patient. What comes later is a controller that was switched on.
-const slow = 4
+// slow answers take less than so many times the patience, and make Berth more
+// patient. What answers later is a controller that was switched on meanwhile.
+const slow = 2
 
 // JudgeCanary decides who is master.
 func JudgeCanary(in CanaryInput) CanaryDecision {

@@ -239,7 +239,7 @@ func TestBerthIsMasterOnceTheOtherIsGone(t *testing.T) {
 
 func TestASlowControllerIsTakenForGoneOnceAtMost(t *testing.T) {
 	for seed := range int64(300) {
-		period := patience + time.Duration(rand.New(rand.NewSource(seed)).Int63n(int64(patience)))
+		period := patience + time.Duration(rand.New(rand.NewSource(seed)).Int63n(int64(patience/2)))
 		y := newYard(seed, period)
 		y.on = true
 		mistakes, before := 0, Unjudged

@@ -11,6 +11,7 @@ package observe
 
 import (
 	"fmt"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -111,9 +112,9 @@ func New(factory informers.SharedInformerFactory, server typedcore.NodesGetter, 
 	}, nil
 }
 
-// HPAs returns every HorizontalPodAutoscaler, in no order.
+// HPAs returns every HorizontalPodAutoscaler but the canary, in no order.
 func (r *Reader) HPAs() []*autoscalingv2.HorizontalPodAutoscaler {
-	return all(r.hpas.List)
+	return slices.DeleteFunc(all(r.hpas.List), isCanary)
 }
 
 // VPAs returns every VerticalPodAutoscaler, in no order. It is not known

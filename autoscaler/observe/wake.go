@@ -14,7 +14,7 @@ import (
 // Wake calls wake after each change that a node, guard or vertical decision
 // should not wait a whole period for: a pod that found no node or has to wait for
 // its turn, a node that came, went or changed its readiness, an HPA that was made,
-// edited or deleted.
+// edited or deleted, a canary that was answered.
 // Wake must not block.
 func Wake(factory informers.SharedInformerFactory, wake func()) error {
 	pods := cache.ResourceEventHandlerFuncs{
@@ -43,7 +43,7 @@ func Wake(factory informers.SharedInformerFactory, wake func()) error {
 			was, ok := old.(*autoscalingv2.HorizontalPodAutoscaler)
 			is, ok2 := new.(*autoscalingv2.HorizontalPodAutoscaler)
 			// An HPA has no generation.
-			if ok && ok2 && !equality.Semantic.DeepEqual(was.Spec, is.Spec) {
+			if ok && ok2 && (!equality.Semantic.DeepEqual(was.Spec, is.Spec) || isCanary(is) && Answered(was) != Answered(is)) {
 				wake()
 			}
 		},

@@ -1,0 +1,81 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package actuate
+
+import (
+	"context"
+
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/component-base/metrics"
+
+	"github.com/berth-dev/berth/autoscaler/config"
+)
+
+// MakeCanary makes the HPA that another HPA controller is known by: one without
+// anything to scale, so that nobody is the worse for it.
+func (w *Writer) MakeCanary(ctx context.Context) error {
+	canary := &autoscalingv2.HorizontalPodAutoscaler{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: config.Namespace,
+			Name:      config.CanaryName,
+			Labels:    map[string]string{"app.kubernetes.io/name": config.Name},
+			Annotations: map[string]string{
+				"kubernetes.io/description": "Whoever writes AbleToScale here is a second controller of HPAs, and Berth leaves all HPAs to it. The target is missing on purpose.",
+			},
+		},
+		Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
+			ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "berth-canary-without-target"},
+			MaxReplicas:    1,
+		},
+	}
+	_, err := w.hpas.HorizontalPodAutoscalers(config.Namespace).Create(ctx, canary, metav1.CreateOptions{})
+	return err
+}
+
+// CanaryStatus writes the status of the canary where it differs from what it
+// has. It fails with a conflict where somebody has written it meanwhile.
+func (w *Writer) CanaryStatus(ctx context.Context, canary *autoscalingv2.HorizontalPodAutoscaler, status autoscalingv2.HorizontalPodAutoscalerStatus) error {
+	if equality.Semantic.DeepEqual(canary.Status, status) {
+		return nil
+	}
+	updated := canary.DeepCopy()
+	updated.Status = status
+	_, err := w.hpas.HorizontalPodAutoscalers(canary.Namespace).UpdateStatus(ctx, updated, metav1.UpdateOptions{})
+	return err
+}
+
+// HorizontalState is what Berth does about HPAs.
+type HorizontalState string
+
+// The states, of which one is true at any time.
+const (
+	// HorizontalActs: scales and statuses are written.
+	HorizontalActs HorizontalState = "acts"
+	// HorizontalObserves: nothing is written, as the configuration says.
+	HorizontalObserves HorizontalState = "observes"
+	// HorizontalJudges: nothing is written while it is not known whether another controller does.
+	HorizontalJudges HorizontalState = "judges"
+	// HorizontalStandsBack: nothing is written, since another controller does.
+	HorizontalStandsBack HorizontalState = "stands_back"
+)
+
+func newHorizontalState() *metrics.GaugeVec {
+	return metrics.NewGaugeVec(&metrics.GaugeOpts{
+		Subsystem: subsystem, Name: "horizontal_state", StabilityLevel: metrics.ALPHA,
+		Help: "What Berth does about HPAs, 1 for one of: acts; observes, as configured; judges whether another HPA controller is there; stands_back for another one.",
+	}, []string{"state"})
+}
+
+// Horizontal sets what Berth does about HPAs.
+func (t *Telemetry) Horizontal(state HorizontalState) {
+	for _, each := range []HorizontalState{HorizontalActs, HorizontalObserves, HorizontalJudges, HorizontalStandsBack} {
+		value := 0.0
+		if each == state {
+			value = 1
+		}
+		t.horizontalState.WithLabelValues(string(each)).Set(value)
+	}
+}
