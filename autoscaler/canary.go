@@ -5,6 +5,7 @@ package autoscaler
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -65,6 +66,10 @@ func (c *Conductor) judgeCanary(ctx context.Context, hpas []*autoscalingv2.Horiz
 		logger.Info("Who scales by HPAs", "berth", said.Status, "reason", said.Reason, "message", said.Message)
 		if canary != nil && (d.Master == guard.Theirs || before == guard.Theirs) {
 			c.writer.Event(canary, eventOf(d.Master, said))
+		}
+		if d.Master == guard.Ours {
+			// What could not be said on HPAs is said now.
+			maps.DeleteFunc(c.history.told, func(key guard.Key, _ string) bool { return key.Kind == guard.HPA })
 		}
 	}
 	c.tendCanary(ctx, canary, d.Step, said)

@@ -39,11 +39,12 @@ type rival struct {
 }
 
 func (r *rival) run(ctx context.Context, s *stage) {
-	for {
+	// Between the conductor's ticks.
+	for wait := 7 * time.Second; ; wait = 15 * time.Second {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(15 * time.Second):
+		case <-time.After(wait):
 		}
 		canary, err := s.hpas().Get(ctx, config.CanaryName, metav1.GetOptions{})
 		if !r.on.Load() || err != nil || observe.Answered(canary) {
@@ -140,9 +141,9 @@ func TestNoHPAIsWrittenBeforeTheCanaryIsJudged(t *testing.T) {
 		}
 		s.expect(corev1.ConditionTrue, "NoOtherController", "acts")
 		written := s.statuses(config.CanaryName)
-		s.pass(time.Hour)
+		s.pass(20 * time.Minute)
 		if got := s.statuses(config.CanaryName); got != written {
-			t.Errorf("the canary was written %d times in an hour in which nobody answered", got-written)
+			t.Errorf("the canary was written %d times in 20 minutes in which nobody answered", got-written)
 		}
 		if conditions := s.canary().Status.Conditions; len(conditions) != 1 {
 			t.Errorf("conditions %+v: Berth's own engine has touched the canary", conditions)
@@ -153,7 +154,7 @@ func TestNoHPAIsWrittenBeforeTheCanaryIsJudged(t *testing.T) {
 func TestBerthStandsBackWhileAnotherControllerIsOn(t *testing.T) {
 	withRival(t, false, scene{hpas: hpaList{webHPA("web", "web")}}, func(s *stage, r *rival) {
 		s.set(func() { s.usage = 500 })
-		s.pass(time.Minute)
+		s.pass(2 * time.Minute)
 		s.expect(corev1.ConditionTrue, "NoOtherController", "acts")
 
 		r.on.Store(true)
@@ -164,13 +165,13 @@ func TestBerthStandsBackWhileAnotherControllerIsOn(t *testing.T) {
 		}
 		before := s.statuses("web")
 		s.set(func() { s.usage, s.slow = 1500, true })
-		s.pass(time.Hour)
+		s.pass(20 * time.Minute)
 		if got := s.writes(); len(got) != 0 || s.statuses("web") != before {
 			t.Errorf("scales %v and %d statuses were written beside another controller", got, s.statuses("web")-before)
 		}
 		s.expect(corev1.ConditionFalse, "OtherController", "stands_back")
-		if n := r.writes.Load(); n < 40 || n > 121 {
-			t.Errorf("the other controller was asked %d times in an hour", n)
+		if n := r.writes.Load(); n < 13 || n > 41 {
+			t.Errorf("the other controller was asked %d times in 20 minutes", n)
 		}
 		// Six pods of one cpu, as was decided: four on the node that is there, two on one that is to come.
 		if nodes, err := s.kube.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{}); err != nil || len(nodes.Items) != 2 {
@@ -191,14 +192,19 @@ func TestBerthStandsBackWhileAnotherControllerIsOn(t *testing.T) {
 
 func TestBerthStandsBackFromTheStartBesideAnotherController(t *testing.T) {
 	young := webHPA("web", "web")
-	withRival(t, true, scene{hpas: hpaList{young}, vpas: []runtime.Object{webVPA("web-vpa", true)}}, func(s *stage, _ *rival) {
+	withRival(t, true, scene{hpas: hpaList{young}, vpas: []runtime.Object{webVPA("web-vpa", true)}}, func(s *stage, r *rival) {
 		s.set(func() { s.usage = 1500 })
-		s.pass(time.Hour)
+		s.pass(20 * time.Minute)
 		if got := s.writes(); len(got) != 0 || s.statuses("web") != 0 {
 			t.Errorf("scales %v and %d statuses were written beside another controller", got, s.statuses("web"))
 		}
-		if got := s.said(`VerticalPodAutoscaler "web-vpa"`); len(got) != 0 {
+		if got := s.said("TargetHasVPA"); len(got) != 0 {
 			t.Errorf("events on another controller's HPA: %v", got)
+		}
+		r.on.Store(false)
+		s.pass(3 * time.Minute)
+		if got := s.said("TargetHasVPA"); len(got) != 1 {
+			t.Errorf("events %v once the HPA is Berth's, want one", got)
 		}
 	})
 }
@@ -236,7 +242,7 @@ func TestWithoutTheRightToTheCanaryNothingIsWritten(t *testing.T) {
 				s.pass(time.Minute)
 				s.expectState("judges")
 				s.set(func() { s.usage = 1500 })
-				s.pass(time.Hour)
+				s.pass(20 * time.Minute)
 				if got := s.writes(); len(got) != 0 {
 					t.Errorf("scaled %v without knowing whether another controller is there", got)
 				}
@@ -251,7 +257,7 @@ func TestWithoutTheRightToTheCanaryNothingIsWritten(t *testing.T) {
 func TestObserveByHandNeedsNoCanary(t *testing.T) {
 	scene{hpas: hpaList{webHPA("web", "web")}, config: "horizontal: {mode: Observe}\n"}.perform(t, func(s *stage) {
 		s.set(func() { s.usage = 1500 })
-		s.pass(time.Hour)
+		s.pass(20 * time.Minute)
 		if got := s.writes(); len(got) != 0 || s.statuses("web") != 0 {
 			t.Errorf("scales %v and %d statuses were written in Observe mode", got, s.statuses("web"))
 		}

@@ -33,6 +33,8 @@ import (
 	scalefake "k8s.io/client-go/scale/fake"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/utils/ptr"
+
+	"github.com/berth-dev/berth/autoscaler/config"
 )
 
 // reader returns a reader over objects, with its caches filled.
@@ -258,6 +260,16 @@ func TestWake(t *testing.T) {
 	status.Status.DesiredReplicas = 3
 	edited := hpa.DeepCopy()
 	edited.Spec.MaxReplicas = 9
+	canary := hpa.DeepCopy()
+	canary.Namespace, canary.Name = config.Namespace, config.CanaryName
+	judged := canary.DeepCopy()
+	judged.Status.Conditions = []autoscalingv2.HorizontalPodAutoscalerCondition{{Type: "BerthActs"}}
+	answered := canary.DeepCopy()
+	answered.Status.Conditions = []autoscalingv2.HorizontalPodAutoscalerCondition{{Type: autoscalingv2.AbleToScale, Status: corev1.ConditionFalse}}
+	namesake := canary.DeepCopy()
+	namesake.Namespace = "prod"
+	scaled := answered.DeepCopy()
+	scaled.Namespace = "prod"
 
 	for name, tc := range map[string]struct {
 		old, new runtime.Object
@@ -273,6 +285,10 @@ func TestWake(t *testing.T) {
 		"a node says the same":        {ready, ready, false},
 		"an HPA's status is written":  {hpa, status, false},
 		"an HPA is edited by someone": {hpa, edited, true},
+		"the canary is answered":      {canary, answered, true},
+		"the canary is cleared":       {answered, canary, true},
+		"Berth writes on the canary":  {canary, judged, false},
+		"an HPA of its name has none": {namesake, scaled, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
