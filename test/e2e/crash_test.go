@@ -182,5 +182,5 @@ kind: AutoscalerConfiguration
 leaderElection: {leaderElect: true, leaseDuration: 6s, renewDeadline: 4s, retryPeriod: 1s}
 bindAddress: 127.0.0.1:0
 syncPeriod: 5s
-horizontal: {downscaleStabilization: 15s, cpuInitializationPeriod: 10s, initialReadinessDelay: 5s}
+horizontal: {downscaleStabilization: 15s, cpuInitializationPeriod: 10s, initialReadinessDelay: 5s, canaryPatience: 5s}
 `
