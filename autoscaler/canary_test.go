@@ -6,19 +6,27 @@ package autoscaler
 import (
 	"context"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/client-go/informers"
 	autoscalingclient "k8s.io/client-go/kubernetes/typed/autoscaling/v2"
+	scalefake "k8s.io/client-go/scale/fake"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/component-base/metrics/testutil"
+	"k8s.io/klog/v2"
+	"k8s.io/kubernetes/pkg/controller/podautoscaler"
 
 	"github.com/berth-dev/berth/autoscaler/config"
 	"github.com/berth-dev/berth/autoscaler/observe"
@@ -31,46 +39,53 @@ func (sc scene) lookout(s *stage) *observe.Canary {
 	return observe.NewCanary(s.kube.AutoscalingV2())
 }
 
-// rival is another HPA controller: every 15 seconds it writes on each HPA that
-// cannot be scaled that this is so, unless it is written there.
+// rival is kube-controller-manager's own HPA controller. It serves Berth's namespace
+// only, so that whatever is written elsewhere is Berth's doing.
 type rival struct {
-	on     atomic.Bool
-	writes atomic.Int32
+	s    *stage
+	stop func()
 }
 
-func (r *rival) run(ctx context.Context, s *stage) {
-	// Between the conductor's ticks.
-	for wait := 7 * time.Second; ; wait = 15 * time.Second {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(wait):
-		}
-		canary, err := s.hpas().Get(ctx, config.CanaryName, metav1.GetOptions{})
-		if !r.on.Load() || err != nil || observe.Answered(canary) {
-			continue
-		}
-		canary.Status.Conditions = append(canary.Status.Conditions, autoscalingv2.HorizontalPodAutoscalerCondition{
-			Type: autoscalingv2.AbleToScale, Status: corev1.ConditionFalse, Reason: "FailedGetScale",
-		})
-		if _, err := s.hpas().UpdateStatus(ctx, canary, metav1.UpdateOptions{}); err != nil {
-			s.t.Error(err)
-		}
-		r.writes.Add(1)
+func (r *rival) on() {
+	ctx, cancel := context.WithCancel(klog.NewContext(r.s.t.Context(), klog.Logger{}))
+	absent := func(action clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewNotFound(appsv1.Resource("deployments"), action.(clienttesting.GetAction).GetName())
+	}
+	scales := &scalefake.FakeScaleClient{}
+	scales.AddReactor("get", "deployments", absent)
+	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{appsv1.SchemeGroupVersion})
+	mapper.Add(appsv1.SchemeGroupVersion.WithKind("Deployment"), meta.RESTScopeNamespace)
+	factory := informers.NewSharedInformerFactoryWithOptions(r.s.kube, 0, informers.WithNamespace(config.Namespace))
+	controller := podautoscaler.NewHorizontalController(ctx, r.s.kube.CoreV1(), scales, r.s.kube.AutoscalingV2(), mapper, nil,
+		factory.Autoscaling().V2().HorizontalPodAutoscalers(), factory.Core().V1().Pods(), 15*time.Second, 0, 0, 0, 0)
+	factory.Start(ctx.Done())
+	var running sync.WaitGroup
+	running.Go(func() { controller.Run(ctx, 1) })
+	r.stop = func() {
+		cancel()
+		running.Wait()
+		factory.Shutdown()
 	}
 }
 
-// withRival plays beside another HPA controller, which is on or off at first.
-func withRival(t *testing.T, on bool, sc scene, play func(*stage, *rival)) {
+func (r *rival) off() {
+	r.stop()
+	r.stop = func() {}
+}
+
+// withRival plays with another HPA controller at hand, which is off at first.
+func withRival(t *testing.T, sc scene, play func(*stage, *rival)) {
 	t.Helper()
+	// It rests after an error until a moment of the real clock, which in virtual time is decades away.
+	handlers := utilruntime.ErrorHandlers
+	utilruntime.ErrorHandlers = nil
+	t.Cleanup(func() { utilruntime.ErrorHandlers = handlers })
 	sc.canary = true
 	sc.perform(t, func(s *stage) {
-		ctx, cancel := context.WithCancel(s.t.Context())
-		defer cancel()
-		r := &rival{}
-		r.on.Store(on)
-		go r.run(ctx, s)
+		s.pass(7 * time.Second) // between the conductor's ticks
+		r := &rival{s: s, stop: func() {}}
 		play(s, r)
+		r.off()
 	})
 }
 
@@ -125,9 +140,9 @@ func (s *stage) expectState(state string) {
 }
 
 func TestNoHPAIsWrittenBeforeTheCanaryIsJudged(t *testing.T) {
-	withRival(t, false, scene{hpas: hpaList{webHPA("web", "web")}}, func(s *stage, _ *rival) {
+	withRival(t, scene{hpas: hpaList{webHPA("web", "web")}}, func(s *stage, _ *rival) {
 		s.set(func() { s.usage = 1500 })
-		s.pass(29 * time.Second)
+		s.pass(22 * time.Second)
 		if got := s.writes(); len(got) != 0 || s.statuses("web") != 0 {
 			t.Errorf("scales %v and %d statuses were written before it was known whether another controller is there", got, s.statuses("web"))
 		}
@@ -152,33 +167,33 @@ func TestNoHPAIsWrittenBeforeTheCanaryIsJudged(t *testing.T) {
 }
 
 func TestBerthStandsBackWhileAnotherControllerIsOn(t *testing.T) {
-	withRival(t, false, scene{hpas: hpaList{webHPA("web", "web")}}, func(s *stage, r *rival) {
+	withRival(t, scene{hpas: hpaList{webHPA("web", "web")}}, func(s *stage, r *rival) {
 		s.set(func() { s.usage = 500 })
 		s.pass(2 * time.Minute)
 		s.expect(corev1.ConditionTrue, "NoOtherController", "acts")
 
-		r.on.Store(true)
+		r.on()
 		s.pass(31 * time.Second) // their next sync, and our next tick
 		s.expect(corev1.ConditionFalse, "OtherController", "stands_back")
 		if got := s.said("OtherController"); len(got) != 1 || !strings.Contains(got[0], "Warning") || !strings.Contains(got[0], "--controllers=") {
 			t.Errorf("events %v, want one warning that says what to do", got)
 		}
-		before := s.statuses("web")
+		before, asked := s.statuses("web"), s.statuses(config.CanaryName)
 		s.set(func() { s.usage, s.slow = 1500, true })
 		s.pass(20 * time.Minute)
 		if got := s.writes(); len(got) != 0 || s.statuses("web") != before {
 			t.Errorf("scales %v and %d statuses were written beside another controller", got, s.statuses("web")-before)
 		}
 		s.expect(corev1.ConditionFalse, "OtherController", "stands_back")
-		if n := r.writes.Load(); n < 13 || n > 41 {
-			t.Errorf("the other controller was asked %d times in 20 minutes", n)
+		if n := s.statuses(config.CanaryName) - asked; n < 26 || n > 82 {
+			t.Errorf("the canary was written %d times in 20 minutes, want two times for each question", n)
 		}
 		// Six pods of one cpu, as was decided: four on the node that is there, two on one that is to come.
 		if nodes, err := s.kube.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{}); err != nil || len(nodes.Items) != 2 {
 			t.Errorf("%d nodes (%v), want a second one for the pods that are foreseen", len(nodes.Items), err)
 		}
 
-		r.on.Store(false)
+		r.off()
 		s.pass(2 * time.Minute)
 		s.expect(corev1.ConditionTrue, "NoOtherController", "acts")
 		if diff := cmp.Diff([]string{"3→6"}, s.writes()[:min(1, len(s.writes()))]); diff != "" {
@@ -192,7 +207,8 @@ func TestBerthStandsBackWhileAnotherControllerIsOn(t *testing.T) {
 
 func TestBerthStandsBackFromTheStartBesideAnotherController(t *testing.T) {
 	young := webHPA("web", "web")
-	withRival(t, true, scene{hpas: hpaList{young}, vpas: []runtime.Object{webVPA("web-vpa", true)}}, func(s *stage, r *rival) {
+	withRival(t, scene{hpas: hpaList{young}, vpas: []runtime.Object{webVPA("web-vpa", true)}}, func(s *stage, r *rival) {
+		r.on()
 		s.set(func() { s.usage = 1500 })
 		s.pass(20 * time.Minute)
 		if got := s.writes(); len(got) != 0 || s.statuses("web") != 0 {
@@ -201,7 +217,7 @@ func TestBerthStandsBackFromTheStartBesideAnotherController(t *testing.T) {
 		if got := s.said("TargetHasVPA"); len(got) != 0 {
 			t.Errorf("events on another controller's HPA: %v", got)
 		}
-		r.on.Store(false)
+		r.off()
 		s.pass(3 * time.Minute)
 		if got := s.said("TargetHasVPA"); len(got) != 1 {
 			t.Errorf("events %v once the HPA is Berth's, want one", got)
@@ -217,7 +233,7 @@ func TestAnAnswerOfAnEarlierTimeIsAskedForAgain(t *testing.T) {
 			{Type: autoscalingv2.AbleToScale, Status: corev1.ConditionFalse, Reason: "FailedGetScale"},
 		}},
 	}
-	withRival(t, false, scene{hpas: hpaList{webHPA("web", "web")}, objects: []runtime.Object{canary}}, func(s *stage, _ *rival) {
+	withRival(t, scene{hpas: hpaList{webHPA("web", "web")}, objects: []runtime.Object{canary}}, func(s *stage, _ *rival) {
 		s.pass(16 * time.Second)
 		s.expect(corev1.ConditionUnknown, "Judging", "judges")
 		s.pass(time.Minute)
@@ -231,7 +247,7 @@ func TestWithoutTheRightToTheCanaryNothingIsWritten(t *testing.T) {
 	}
 	for name, verb := range map[string]string{"make": "create", "read": "get"} {
 		t.Run(name, func(t *testing.T) {
-			withRival(t, false, scene{hpas: hpaList{webHPA("web", "web")}}, func(s *stage, _ *rival) {
+			withRival(t, scene{hpas: hpaList{webHPA("web", "web")}}, func(s *stage, _ *rival) {
 				s.set(func() { s.usage = 500 })
 				s.pass(time.Minute)
 				s.expect(corev1.ConditionTrue, "NoOtherController", "acts")

@@ -15,6 +15,8 @@
 //
 // Two HPAs on one target are left to the horizontal engine, which reports their
 // ambiguous selectors as autoscaling/v2 does.
+//
+// Whether another controller has all HPAs is another question: see JudgeCanary.
 package guard
 
 import (
