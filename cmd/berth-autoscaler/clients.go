@@ -44,6 +44,7 @@ type clients struct {
 	// hpas write what each HPA's evaluation leaves, events tell of it, and the
 	// others read the metrics that are asked one by one. With a thousand HPAs
 	// these are thousands of requests at a time, so they take nothing of the rate of kube.
+	// By hpas the canary is kept, too: one that waits for its turn would count as out of sight.
 	hpas     autoscalingclient.AutoscalingV2Interface
 	events   typedcore.EventsGetter
 	custom   customclient.CustomMetricsClient
