@@ -71,10 +71,10 @@ func metricKinds(w fixture.Workload) map[string]metricKind {
 		"container":           {milliCPU, "cpu container resource utilization", fixture.ContainerMetric("app", corev1.ResourceCPU, fixture.Utilization(50)), usage},
 		"pods":                {each, "pods metric queue", fixture.PodsMetric("queue", fixture.AverageValue("50")), queue},
 		// Upstream calls the metric of an object external when it is shared among pods.
-		"object":              {each, "external metric queue", fixture.ObjectMetric(deployment, "queue", fixture.AverageValue("50")), ofDeployment},
-		"object-ratio":        {ratio, "Namespace metric queue", fixture.ObjectMetric(namespace, "queue", fixture.Value("50")), ofNamespace},
-		"external":            {each, "external metric queue", fixture.ExternalMetric("queue", topic, fixture.AverageValue("50")), series},
-		"external-ratio":      {ratio, "external metric queue", fixture.ExternalMetric("queue", topic, fixture.Value("50")), series},
+		"object":         {each, "external metric queue", fixture.ObjectMetric(deployment, "queue", fixture.AverageValue("50")), ofDeployment},
+		"object-ratio":   {ratio, "Namespace metric queue", fixture.ObjectMetric(namespace, "queue", fixture.Value("50")), ofNamespace},
+		"external":       {each, "external metric queue", fixture.ExternalMetric("queue", topic, fixture.AverageValue("50")), series},
+		"external-ratio": {ratio, "external metric queue", fixture.ExternalMetric("queue", topic, fixture.Value("50")), series},
 	}
 }
 
