@@ -64,6 +64,10 @@ perf: cluster-build ## Compare the shipped profile with the stock one on schedul
 		go test -ldflags "$(LDFLAGS)" -run '^$$' -bench '^BenchmarkProfiles$$/$(CASE)' -benchtime 1ns -timeout 6h ./test/perf \
 		-perf-scheduling-label-filter=$(or $(SIZE),performance)
 
+.PHONY: perf-hpa
+perf-hpa: build cluster-build ## Compare the time from new metrics to all scales written with kube-controller-manager's (HPAS=100, PODS=10, ROUNDS=3)
+	go run ./test/perf/horizontal --bin $(BIN) $(if $(HPAS),--hpas $(HPAS)) $(if $(PODS),--pods $(PODS)) $(if $(ROUNDS),--rounds $(ROUNDS))
+
 API := plugins/api/v1alpha1
 GENERATED := $(API)/zz_generated.deepcopy.go manifests/crd/berth.dev_placementpolicies.yaml
 
