@@ -174,59 +174,60 @@ func refusal(verdict guard.Verdict) string {
 	return verdict.Message
 }
 
-// actReplicas writes scales, and then statuses and events. Where Berth does not act on HPAs it writes nothing.
-// Those whose replicas change go first. The workers are all that holds the writes back: however many HPAs there are, the
-// API server has no more than so many requests of theirs at a time, and sets the pace itself.
+// actReplicas writes all scales, and then statuses and events: what people wait for are pods. Where Berth does not act on
+// HPAs it writes nothing. The workers are all that holds the writes back: however many HPAs there are, the API server has no
+// more than so many requests of theirs at a time, and sets the pace itself.
 func (c *Conductor) actReplicas(ctx context.Context, decided []*replicas, verdicts map[guard.Key]guard.Verdict) {
-	slices.SortStableFunc(decided, func(a, b *replicas) int {
-		switch {
-		case a.decision.Rescale == b.decision.Rescale:
-			return 0
-		case a.decision.Rescale:
-			return -1
-		}
-		return 1
-	})
 	outcomes := make([]horizontal.Outcome, len(decided))
 	workqueue.ParallelizeUntil(ctx, workers, len(decided), func(i int) {
-		outcomes[i] = c.actOn(ctx, decided[i], verdicts[hpaKey(decided[i].hpa)])
+		outcomes[i] = c.rescale(ctx, decided[i])
 	})
 	for i, r := range decided {
 		c.history.horizontal[r.hpa.UID] = evaluation{at: r.input.Now, history: outcomes[i].History}
 	}
+	if !c.actsOnHPAs() {
+		return
+	}
+	workqueue.ParallelizeUntil(ctx, workers, len(decided), func(i int) {
+		c.record(ctx, decided[i], outcomes[i], verdicts[hpaKey(decided[i].hpa)])
+	})
 }
 
-func (c *Conductor) actOn(ctx context.Context, r *replicas, verdict guard.Verdict) horizontal.Outcome {
+// rescale writes the scale of an HPA if it is to change, and returns what became of it.
+func (c *Conductor) rescale(ctx context.Context, r *replicas) horizontal.Outcome {
+	logger := klog.FromContext(ctx).WithValues("hpa", klog.KObj(r.hpa))
+	logger.V(4).Info("Replicas explained", "explanation", r.decision.Explanation)
+	if !r.decision.Rescale {
+		return r.decision.Outcome
+	}
+	observing := !c.actsOnHPAs()
+	logger.V(2).Info("Replicas decided", "from", r.decision.CurrentReplicas, "to", r.decision.DesiredReplicas, "reason", r.decision.Reason, "observing", observing)
+	if observing {
+		return r.decision.Outcome
+	}
 	ctx, cancel := context.WithTimeout(ctx, callDeadline)
 	defer cancel()
-	logger := klog.FromContext(ctx).WithValues("hpa", klog.KObj(r.hpa))
-	observing := !c.actsOnHPAs()
-	outcome := r.decision.Outcome
-	if r.decision.Rescale && !observing {
-		ref := r.hpa.Spec.ScaleTargetRef
-		err := c.writer.Scale(ctx, r.hpa.Namespace, ref.Name, r.scale.Resource, r.decision.CurrentReplicas, r.decision.DesiredReplicas)
-		outcome = horizontal.Confirm(r.input, r.decision, err)
-		c.telemetry.Rescaled(err)
-		r.failed = err != nil
-		if err != nil {
-			logger.Error(err, "Writing a scale", "target", ref.Kind+"/"+ref.Name, "from", r.decision.CurrentReplicas, "to", r.decision.DesiredReplicas)
-		}
+	ref := r.hpa.Spec.ScaleTargetRef
+	err := c.writer.Scale(ctx, r.hpa.Namespace, ref.Name, r.scale.Resource, r.scale.Version, r.decision.CurrentReplicas, r.decision.DesiredReplicas)
+	c.telemetry.Rescaled(err)
+	r.failed = err != nil
+	if err != nil {
+		logger.Error(err, "Writing a scale", "target", ref.Kind+"/"+ref.Name, "from", r.decision.CurrentReplicas, "to", r.decision.DesiredReplicas)
 	}
-	if r.decision.Rescale {
-		logger.V(2).Info("Replicas decided", "from", r.decision.CurrentReplicas, "to", r.decision.DesiredReplicas, "reason", r.decision.Reason, "observing", observing)
-	}
-	logger.V(4).Info("Replicas explained", "explanation", r.decision.Explanation)
-	if observing {
-		return outcome
-	}
+	return horizontal.Confirm(r.input, r.decision, err)
+}
+
+// record writes the events and the status that an evaluation has led to.
+func (c *Conductor) record(ctx context.Context, r *replicas, outcome horizontal.Outcome, verdict guard.Verdict) {
+	ctx, cancel := context.WithTimeout(ctx, callDeadline)
+	defer cancel()
 	for _, event := range outcome.Events {
 		c.writer.Event(r.hpa, actuate.Event{Type: event.Type, Reason: event.Reason, Message: event.Message})
 	}
 	status := outcome.Status
 	status.Conditions = c.markHPA(status.Conditions, verdict)
 	if err := c.writer.HPAStatus(ctx, r.hpa, status, keep(r.hpa, outcome.History, r.input.Now)); err != nil {
-		logger.Error(err, "Writing the status of an HPA")
+		klog.FromContext(ctx).Error(err, "Writing the status of an HPA", "hpa", klog.KObj(r.hpa))
 		c.writer.Event(r.hpa, actuate.Event{Type: corev1.EventTypeWarning, Reason: "FailedUpdateStatus", Message: err.Error()})
 	}
-	return outcome
 }

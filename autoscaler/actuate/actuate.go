@@ -12,9 +12,11 @@ import (
 	"context"
 	"fmt"
 
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -59,10 +61,21 @@ func New(hpas autoscalingclient.HorizontalPodAutoscalersGetter, vpas vpaclient.V
 
 // Scale sets the replicas of a target from one number to another. It fails
 // where the target no longer asks for the number that the decision was made upon.
-func (w *Writer) Scale(ctx context.Context, namespace, name string, resource schema.GroupResource, from, to int32) error {
+// A target that is still of the version is known to ask for it, and not read again.
+func (w *Writer) Scale(ctx context.Context, namespace, name string, resource schema.GroupResource, version string, from, to int32) error {
+	scales := w.scales.Scales(namespace)
+	if version != "" {
+		_, err := scales.Update(ctx, resource, &autoscalingv1.Scale{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, ResourceVersion: version},
+			Spec:       autoscalingv1.ScaleSpec{Replicas: to},
+		}, metav1.UpdateOptions{})
+		if !apierrors.IsConflict(err) {
+			return err
+		}
+	}
 	// A conflict alone says little: a status that moves changes the version, too.
 	return retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		current, err := w.scales.Scales(namespace).Get(ctx, resource, name, metav1.GetOptions{})
+		current, err := scales.Get(ctx, resource, name, metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
@@ -70,7 +83,7 @@ func (w *Writer) Scale(ctx context.Context, namespace, name string, resource sch
 			return fmt.Errorf("%s %q asks for %d replicas, not for the %d that the decision was made upon", resource, name, current.Spec.Replicas, from)
 		}
 		current.Spec.Replicas = to
-		_, err = w.scales.Scales(namespace).Update(ctx, resource, current, metav1.UpdateOptions{})
+		_, err = scales.Update(ctx, resource, current, metav1.UpdateOptions{})
 		return err
 	})
 }

@@ -29,21 +29,24 @@ var deployments = schema.GroupResource{Group: "apps", Resource: "deployments"}
 // target serves one scale and counts what is written to it.
 type target struct {
 	replicas  int32
+	version   string // none that a write names but this one is right
 	conflicts int
+	reads     int
 	written   []int32
 }
 
 func (s *target) client() *scalefake.FakeScaleClient {
 	client := &scalefake.FakeScaleClient{}
 	client.AddReactor("get", "deployments", func(clienttesting.Action) (bool, runtime.Object, error) {
+		s.reads++
 		return true, &autoscalingv1.Scale{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "prod"}, Spec: autoscalingv1.ScaleSpec{Replicas: s.replicas}}, nil
 	})
 	client.AddReactor("update", "deployments", func(action clienttesting.Action) (bool, runtime.Object, error) {
-		if s.conflicts > 0 {
-			s.conflicts--
+		scale := action.(clienttesting.UpdateAction).GetObject().(*autoscalingv1.Scale)
+		if s.conflicts > 0 || scale.ResourceVersion != "" && scale.ResourceVersion != s.version {
+			s.conflicts = max(s.conflicts-1, 0)
 			return true, nil, apierrors.NewConflict(deployments, "web", nil)
 		}
-		scale := action.(clienttesting.UpdateAction).GetObject().(*autoscalingv1.Scale)
 		s.written = append(s.written, scale.Spec.Replicas)
 		return true, scale, nil
 	})
@@ -53,21 +56,28 @@ func (s *target) client() *scalefake.FakeScaleClient {
 func TestScale(t *testing.T) {
 	for name, tc := range map[string]struct {
 		target  target
+		version string
 		want    []int32
+		reads   int
 		wantErr string
 	}{
-		"as decided":              {target: target{replicas: 3}, want: []int32{9}},
-		"a conflict is no change": {target: target{replicas: 3, conflicts: 2}, want: []int32{9}},
-		"changed meanwhile":       {target: target{replicas: 4}, wantErr: `deployments.apps "web" asks for 4 replicas, not for the 3`},
+		"as decided":              {target: target{replicas: 3, version: "7"}, version: "7", want: []int32{9}},
+		"of no known version":     {target: target{replicas: 3, version: "7"}, want: []int32{9}, reads: 1},
+		"a status has moved":      {target: target{replicas: 3, version: "8"}, version: "7", want: []int32{9}, reads: 1},
+		"a conflict is no change": {target: target{replicas: 3, version: "7", conflicts: 3}, version: "7", want: []int32{9}, reads: 3},
+		"changed meanwhile":       {target: target{replicas: 4, version: "8"}, version: "7", reads: 1, wantErr: `deployments.apps "web" asks for 4 replicas, not for the 3`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := New(nil, nil, nil, nil, tc.target.client(), nil)
-			err := w.Scale(t.Context(), "prod", "web", deployments, 3, 9)
+			err := w.Scale(t.Context(), "prod", "web", deployments, tc.version, 3, 9)
 			if (err != nil) != (tc.wantErr != "") || err != nil && !strings.Contains(err.Error(), tc.wantErr) {
 				t.Fatalf("error %v, want %q", err, tc.wantErr)
 			}
 			if len(tc.target.written) != len(tc.want) || len(tc.want) > 0 && tc.target.written[0] != tc.want[0] {
 				t.Errorf("written %v, want %v", tc.target.written, tc.want)
+			}
+			if tc.target.reads != tc.reads {
+				t.Errorf("read %d times, want %d", tc.target.reads, tc.reads)
 			}
 		})
 	}

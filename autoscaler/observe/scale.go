@@ -22,6 +22,8 @@ type Scale struct {
 	SpecReplicas, StatusReplicas int32
 	// Selector is the label selector of the pods, in the string form.
 	Selector string
+	// Version is the resource version of the target that says so.
+	Version string
 }
 
 // Scale returns the scale of a target: from an informer for Deployments,
@@ -39,19 +41,19 @@ func (r *Reader) Scale(ctx context.Context, namespace string, ref autoscalingv2.
 			if err != nil {
 				return Scale{}, notFound("deployments", ref.Name)
 			}
-			return builtIn("deployments", d.Spec.Replicas, d.Status.Replicas, d.Spec.Selector)
+			return builtIn("deployments", d.ResourceVersion, d.Spec.Replicas, d.Status.Replicas, d.Spec.Selector)
 		case "ReplicaSet":
 			s, err := r.replicaSets.ReplicaSets(namespace).Get(ref.Name)
 			if err != nil {
 				return Scale{}, notFound("replicasets", ref.Name)
 			}
-			return builtIn("replicasets", s.Spec.Replicas, s.Status.Replicas, s.Spec.Selector)
+			return builtIn("replicasets", s.ResourceVersion, s.Spec.Replicas, s.Status.Replicas, s.Spec.Selector)
 		case "StatefulSet":
 			s, err := r.statefulSets.StatefulSets(namespace).Get(ref.Name)
 			if err != nil {
 				return Scale{}, notFound("statefulsets", ref.Name)
 			}
-			return builtIn("statefulsets", s.Spec.Replicas, s.Status.Replicas, s.Spec.Selector)
+			return builtIn("statefulsets", s.ResourceVersion, s.Spec.Replicas, s.Status.Replicas, s.Spec.Selector)
 		}
 	}
 	return r.scaleOfAnyKind(ctx, namespace, ref.Name, schema.GroupKind{Group: gv.Group, Kind: ref.Kind})
@@ -62,12 +64,12 @@ func notFound(resource, name string) error {
 	return apierrors.NewNotFound(schema.GroupResource{Group: "apps", Resource: resource}, name)
 }
 
-func builtIn(resource string, spec *int32, status int32, selector *metav1.LabelSelector) (Scale, error) {
+func builtIn(resource, version string, spec *int32, status int32, selector *metav1.LabelSelector) (Scale, error) {
 	parsed, err := metav1.LabelSelectorAsSelector(selector)
 	if err != nil {
 		return Scale{}, err
 	}
-	scale := Scale{Resource: schema.GroupResource{Group: "apps", Resource: resource}, SpecReplicas: 1, StatusReplicas: status, Selector: parsed.String()}
+	scale := Scale{Resource: schema.GroupResource{Group: "apps", Resource: resource}, SpecReplicas: 1, StatusReplicas: status, Selector: parsed.String(), Version: version}
 	if spec != nil {
 		scale.SpecReplicas = *spec
 	}
@@ -92,7 +94,7 @@ func (r *Reader) scaleOfAnyKind(ctx context.Context, namespace, name string, kin
 		asked.Insert(resource)
 		s, err := r.scales.Scales(namespace).Get(ctx, resource, name, metav1.GetOptions{})
 		if err == nil {
-			return Scale{Resource: resource, SpecReplicas: s.Spec.Replicas, StatusReplicas: s.Status.Replicas, Selector: s.Status.Selector}, nil
+			return Scale{Resource: resource, SpecReplicas: s.Spec.Replicas, StatusReplicas: s.Status.Replicas, Selector: s.Status.Selector, Version: s.ResourceVersion}, nil
 		}
 		if first == nil {
 			first = err

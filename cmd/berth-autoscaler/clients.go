@@ -82,7 +82,7 @@ func newClients(cfg *rest.Config, metricsTimeout time.Duration) (*clients, error
 	if err != nil {
 		return nil, err
 	}
-	metrics, err := metricsclient.NewForConfig(cfg)
+	metrics, err := metricsclient.NewForConfig(binary)
 	if err != nil {
 		return nil, err
 	}
