@@ -95,7 +95,7 @@ func (c *Conductor) tendCanary(ctx context.Context, canary *autoscalingv2.Horizo
 	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err):
 		logger.V(4).Info("The canary was written meanwhile", "err", err)
 	case err != nil:
-		logger.Error(err, "Writing the canary, by which another HPA controller is known: without it no HPA is acted on, but where horizontal.canary is Off")
+		logger.Error(err, "Writing the canary, by which another HPA controller is known: without it no HPA is acted on, but where horizontal.canary is None")
 	case step != guard.LeaveCanary:
 		c.history.canary.looks = c.history.canary.looks.Asked(c.now())
 	}

@@ -56,6 +56,17 @@ func TestParseKeepsWhatIsGiven(t *testing.T) {
 	}
 }
 
+// A value such as Off would have to be quoted, or YAML reads a boolean.
+func TestParseNoCanary(t *testing.T) {
+	c, err := Parse([]byte(minimal + "horizontal: {canary: None}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Horizontal.Canary != NoCanary {
+		t.Errorf("canary %q, want %q", c.Horizontal.Canary, NoCanary)
+	}
+}
+
 func TestParseRefuses(t *testing.T) {
 	for name, tc := range map[string]struct {
 		config string
@@ -70,7 +81,7 @@ func TestParseRefuses(t *testing.T) {
 		"a gate is a bool":   {minimal + "horizontal: {scaleToZero: 'on'}", []string{"horizontal.scaleToZero", "bool"}},
 		"unknown mode":       {minimal + "horizontal: {mode: act}", []string{"horizontal.mode", `"act"`, "Act", "Observe"}},
 		"unknown canary":     {minimal + "horizontal: {canary: false}", []string{"horizontal.canary"}},
-		"misspelt canary":    {minimal + "horizontal: {canary: Required}", []string{"horizontal.canary", `"Required"`, "Require", "Off"}},
+		"misspelt canary":    {minimal + "horizontal: {canary: Required}", []string{"horizontal.canary", `"Required"`, "Require", "None"}},
 		"no patience":        {minimal + "horizontal: {canaryPatience: 0s}", []string{"horizontal.canaryPatience", "0s", "at least 1s"}},
 		"unknown provider":   {minimal + "nodes: {provider: aws}", []string{"nodes.provider", `"aws"`, "kwok"}},
 		"no scheduler file":  {minimal + "nodes: {provider: kwok}", []string{"nodes.schedulerConfigFile"}},

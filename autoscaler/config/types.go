@@ -98,9 +98,9 @@ const (
 	// and no status before it has shown that no other controller is there, nor
 	// where it cannot be kept.
 	RequireCanary Canary = "Require"
-	// CanaryOff looks for nobody. It is for clusters where kube-controller-manager is
+	// NoCanary looks for nobody. It is for clusters where kube-controller-manager is
 	// known to run without its HPA controller, now and after every upgrade.
-	CanaryOff Canary = "Off"
+	NoCanary Canary = "None"
 )
 
 // Vertical configures the request recommendations.

@@ -41,8 +41,8 @@ func (h *Horizontal) validate(path *field.Path) field.ErrorList {
 	if *h.Tolerance < 0 {
 		errs = append(errs, field.Invalid(path.Child("tolerance"), *h.Tolerance, "must not be negative"))
 	}
-	if h.Canary != RequireCanary && h.Canary != CanaryOff {
-		errs = append(errs, field.NotSupported(path.Child("canary"), h.Canary, []Canary{RequireCanary, CanaryOff}))
+	if h.Canary != RequireCanary && h.Canary != NoCanary {
+		errs = append(errs, field.NotSupported(path.Child("canary"), h.Canary, []Canary{RequireCanary, NoCanary}))
 	}
 	errs = append(errs, atLeast(path.Child("canaryPatience"), h.CanaryPatience, time.Second)...)
 	errs = append(errs, atLeast(path.Child("downscaleStabilization"), h.DownscaleStabilization, 0)...)

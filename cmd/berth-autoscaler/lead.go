@@ -113,7 +113,7 @@ func lead(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, pulse *pu
 
 // canary looks for another HPA controller, where there may be one in Berth's way.
 func canary(c *config.Autoscaler, clients *clients) *observe.Canary {
-	if c.Horizontal.Mode == config.Observe || c.Horizontal.Canary == config.CanaryOff {
+	if c.Horizontal.Mode == config.Observe || c.Horizontal.Canary == config.NoCanary {
 		return nil
 	}
 	return observe.NewCanary(clients.hpas)
