@@ -53,8 +53,8 @@ func oneMaster() features.Feature {
 			s.create(ctx, t, fixture.Workload{Name: "early", Replicas: 1, CPU: "50m"}.Deployment(), early.HPA())
 			s.awaitReplicas(ctx, t, "early", 2)
 			t.Log(s.awaitCanary(ctx, t, corev1.ConditionTrue, "NoOtherController"))
-			if by := s.statusWriters(ctx, t, "early"); by != fixture.Autoscaler {
-				t.Errorf("the status of the HPA is written by %s, want %s alone", by, fixture.Autoscaler)
+			if by, err := s.statusWriters(ctx, "early"); err != nil || by != fixture.Autoscaler {
+				t.Errorf("the status of the HPA is written by %s (error %v), want %s alone", by, err, fixture.Autoscaler)
 			}
 			s.stays(ctx, t, "a canary that Berth's own engine leaves alone", 15*time.Second, func(ctx context.Context) (string, bool, error) {
 				canary, err := s.Kube.AutoscalingV2().HorizontalPodAutoscalers(config.Namespace).Get(ctx, config.CanaryName, metav1.GetOptions{})
@@ -73,8 +73,8 @@ func oneMaster() features.Feature {
 			s.create(ctx, t, fixture.Workload{Name: "late", Replicas: 1, CPU: "50m"}.Deployment(), late.HPA())
 			s.awaitReplicas(ctx, t, "late", 2)
 			theirs := func(ctx context.Context) (string, bool, error) {
-				by := s.statusWriters(ctx, t, "late")
-				return by, by == kubeControllerManager, nil
+				by, err := s.statusWriters(ctx, "late")
+				return by, by == kubeControllerManager, err
 			}
 			s.until(ctx, t, "an HPA that the other controller writes", theirs)
 			// Longer than it takes to ask the other one anew, and to hear nothing.
@@ -88,8 +88,8 @@ func oneMaster() features.Feature {
 			t.Logf("Berth took over %s after the other controller was stopped", time.Since(begin).Round(100*time.Millisecond))
 			s.kubectl(ctx, t, "patch", "--namespace", s.Namespace, "hpa", "late", "--type=merge", "--patch", `{"spec":{"minReplicas":3}}`)
 			s.awaitReplicas(ctx, t, "late", 3)
-			if by := s.statusWriters(ctx, t, "late"); !strings.Contains(by, fixture.Autoscaler) {
-				t.Errorf("the status of the HPA is written by %s, want %s, too", by, fixture.Autoscaler)
+			if by, err := s.statusWriters(ctx, "late"); err != nil || !strings.Contains(by, fixture.Autoscaler) {
+				t.Errorf("the status of the HPA is written by %s (error %v), want %s, too", by, err, fixture.Autoscaler)
 			}
 		})).
 		Feature()
@@ -117,11 +117,10 @@ func (s scene) awaitCanary(ctx context.Context, t *testing.T, status corev1.Cond
 
 // statusWriters are the programs that have written the status of an HPA, in the
 // order of the API server.
-func (s scene) statusWriters(ctx context.Context, t *testing.T, name string) string {
-	t.Helper()
+func (s scene) statusWriters(ctx context.Context, name string) (string, error) {
 	hpa, err := s.Kube.AutoscalingV2().HorizontalPodAutoscalers(s.Namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	var writers []string
 	for _, entry := range hpa.ManagedFields {
@@ -129,5 +128,5 @@ func (s scene) statusWriters(ctx context.Context, t *testing.T, name string) str
 			writers = append(writers, entry.Manager)
 		}
 	}
-	return strings.Join(writers, " and ")
+	return strings.Join(writers, " and "), nil
 }
