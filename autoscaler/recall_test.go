@@ -4,6 +4,7 @@
 package autoscaler
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -97,11 +98,11 @@ func TestAStatusThatIsRefusedIsToldAndTriedAgain(t *testing.T) {
 				return false, nil, nil
 			}
 			refused = true
-			return true, nil, apierrors.NewConflict(hpaResource.GroupResource(), "web", nil)
+			return true, nil, apierrors.NewInternalError(errors.New("no leader"))
 		})
 		s.set(func() { s.usage = 1500 })
 		s.pass(16 * time.Second)
-		if got := s.said("FailedUpdateStatus"); len(got) != 1 || !strings.Contains(got[0], "Operation cannot be fulfilled") {
+		if got := s.said("FailedUpdateStatus"); len(got) != 1 || !strings.Contains(got[0], "no leader") {
 			t.Errorf("events %v, want one FailedUpdateStatus with the server's words", got)
 		}
 		s.pass(15 * time.Second)
@@ -111,6 +112,24 @@ func TestAStatusThatIsRefusedIsToldAndTriedAgain(t *testing.T) {
 		}
 		if diff := cmp.Diff([]string{"3→5"}, s.writes()); diff != "" {
 			t.Errorf("scales (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// The scale is written, and the process is about to end.
+func TestWhatTheNextProcessCountsIsWrittenBehindTheScale(t *testing.T) {
+	perform(t, hpaList{slowly(webHPA("web", "web"))}, nil, func(s *stage) {
+		s.kube.PrependReactor("update", "deployments", func(clienttesting.Action) (bool, runtime.Object, error) {
+			s.stop()
+			return false, nil, nil
+		})
+		s.set(func() { s.usage = 1500 })
+		s.pass(30 * time.Second)
+		if diff := cmp.Diff([]string{"3→5"}, s.writes()); diff != "" {
+			t.Fatalf("scales (-want +got):\n%s", diff)
+		}
+		if hpa := s.hpa("web"); hpa.Status.LastScaleTime == nil || hpa.Annotations[actuate.ScaleEvents] == "" {
+			t.Errorf("status %+v and annotations %v do not tell of the rescale", hpa.Status, hpa.Annotations)
 		}
 	})
 }

@@ -105,7 +105,8 @@ func (c *Conductor) observeReplicas(ctx context.Context, hpas []*autoscalingv2.H
 
 	var selecting []observe.Selecting
 	for _, r := range all {
-		// As upstream, only those whose metrics are asked can be in each other's way.
+		// Only those whose metrics are asked can be in each other's way. So it is upstream, but there a selector that
+		// was known once stays until its HPA goes.
 		if r.selector != nil && r.input.Refused == "" && r.input.Awake() {
 			selecting = append(selecting, observe.Selecting{HPA: r.hpa, Selector: r.selector})
 		}
@@ -179,18 +180,33 @@ func refusal(verdict guard.Verdict) string {
 // more than so many requests of theirs at a time, and sets the pace itself.
 func (c *Conductor) actReplicas(ctx context.Context, decided []*replicas, verdicts map[guard.Key]guard.Verdict) {
 	outcomes := make([]horizontal.Outcome, len(decided))
+	record := func(ctx context.Context, i int) {
+		c.record(ctx, decided[i], outcomes[i], verdicts[hpaKey(decided[i].hpa)])
+	}
+	acts := c.actsOnHPAs()
 	workqueue.ParallelizeUntil(ctx, workers, len(decided), func(i int) {
 		outcomes[i] = c.rescale(ctx, decided[i])
+		if acts && decided[i].binding() {
+			record(context.WithoutCancel(ctx), i)
+		}
 	})
 	for i, r := range decided {
 		c.history.horizontal[r.hpa.UID] = evaluation{at: r.input.Now, history: outcomes[i].History}
 	}
-	if !c.actsOnHPAs() {
+	if !acts {
 		return
 	}
 	workqueue.ParallelizeUntil(ctx, workers, len(decided), func(i int) {
-		c.record(ctx, decided[i], outcomes[i], verdicts[hpaKey(decided[i].hpa)])
+		if !decided[i].binding() {
+			record(ctx, i)
+		}
 	})
+}
+
+// binding tells a decision whose status goes right behind the scale, though the process is about to end: the next one will
+// look there for the changes that a rate policy counts, and for a scale to zero, without which nobody wakes the target.
+func (r *replicas) binding() bool {
+	return r.decision.Rescale && (r.decision.DesiredReplicas == 0 || r.hpa.Spec.Behavior != nil)
 }
 
 // rescale writes the scale of an HPA if it is to change, and returns what became of it.

@@ -54,6 +54,7 @@ type stage struct {
 	apis   *adapter
 
 	conductor *Conductor
+	stop      func() // ends the process
 	figures   componentmetrics.KubeRegistry
 	began     time.Time
 
@@ -88,7 +89,7 @@ func perform(t *testing.T, hpas []*autoscalingv2.HorizontalPodAutoscaler, vpas [
 func (sc scene) perform(t *testing.T, play func(*stage)) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		s := &stage{t: t, began: time.Now(), replicas: 3, usage: 500, book: policies.NewBook(), figures: componentmetrics.NewKubeRegistry(), events: record.NewFakeRecorder(1000), apis: newAdapter()}
+		s := &stage{t: t, stop: cancel, began: time.Now(), replicas: 3, usage: 500, book: policies.NewBook(), figures: componentmetrics.NewKubeRegistry(), events: record.NewFakeRecorder(1000), apis: newAdapter()}
 		s.server = newPolicyServer(s.book, sc.policies)
 		if !sc.unread {
 			s.book.MarkReady(nil)

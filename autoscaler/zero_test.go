@@ -10,7 +10,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
+	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/utils/ptr"
 )
 
@@ -60,4 +62,27 @@ func TestWithTheGateATargetWakesFromZero(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestATargetWakesWhoseHPAWasEditedAsItFellAsleep(t *testing.T) {
+	hpa := hpaBy("jobs", "jobs", external("depth"))
+	hpa.Spec.MinReplicas = ptr.To[int32](0)
+	sc := scene{objects: []runtime.Object{deployment("jobs", 2)}, hpas: hpaList{hpa}, config: "horizontal: {scaleToZero: true}\n"}
+	sc.perform(t, func(s *stage) {
+		s.apis.set("depth", 0, 0)
+		edited := false
+		s.kube.PrependReactor("update", hpaResource.Resource, func(clienttesting.Action) (bool, runtime.Object, error) {
+			if edited || len(s.otherScales()) == 0 {
+				return false, nil, nil
+			}
+			edited = true
+			return true, nil, apierrors.NewConflict(hpaResource.GroupResource(), "jobs", nil)
+		})
+		s.pass(6 * time.Minute)
+		s.apis.set("depth", 30, 0)
+		s.pass(time.Minute)
+		if diff := cmp.Diff([]string{"jobs 2→0 at 5m30s", "jobs 0→3 at 6m15s"}, s.otherScales()); diff != "" || !edited {
+			t.Errorf("edited: %t, scales (-want +got):\n%s", edited, diff)
+		}
+	})
 }

@@ -94,20 +94,34 @@ const ScaleEvents = "berth.dev/scale-events"
 
 // HPAStatus writes the status of an HPA and, empty for none, its annotation ScaleEvents, where they differ from
 // what the HPA has. That is one request, so that no status tells of a rescale which is not kept: the status
-// subresource of an HPA takes its metadata, too, and refuses both where anything about the HPA has changed.
+// subresource of an HPA takes its metadata, too. It fails with a conflict where the HPA is another one by now, or somebody
+// else has written one of the two; an edit of anything else is no reason to lose what became of a rescale.
 func (w *Writer) HPAStatus(ctx context.Context, hpa *autoscalingv2.HorizontalPodAutoscaler, status autoscalingv2.HorizontalPodAutoscalerStatus, scaleEvents string) error {
 	if hpa.Annotations[ScaleEvents] == scaleEvents && equality.Semantic.DeepEqual(hpa.Status, status) {
 		return nil
 	}
-	updated := hpa.DeepCopy()
-	updated.Status = status
-	if scaleEvents == "" {
-		delete(updated.Annotations, ScaleEvents)
-	} else {
-		metav1.SetMetaDataAnnotation(&updated.ObjectMeta, ScaleEvents, scaleEvents)
-	}
-	_, err := w.hpas.HorizontalPodAutoscalers(hpa.Namespace).UpdateStatus(ctx, updated, metav1.UpdateOptions{})
-	return err
+	hpas, current, others := w.hpas.HorizontalPodAutoscalers(hpa.Namespace), hpa, false
+	again := func(err error) bool { return apierrors.IsConflict(err) && !others }
+	return retry.OnError(retry.DefaultRetry, again, func() error {
+		updated := current.DeepCopy()
+		updated.Status = status
+		if scaleEvents == "" {
+			delete(updated.Annotations, ScaleEvents)
+		} else {
+			metav1.SetMetaDataAnnotation(&updated.ObjectMeta, ScaleEvents, scaleEvents)
+		}
+		_, err := hpas.UpdateStatus(ctx, updated, metav1.UpdateOptions{})
+		if !apierrors.IsConflict(err) {
+			return err
+		}
+		fresh, readErr := hpas.Get(ctx, hpa.Name, metav1.GetOptions{})
+		if readErr != nil {
+			return readErr
+		}
+		others = fresh.UID != hpa.UID || fresh.Annotations[ScaleEvents] != hpa.Annotations[ScaleEvents] || !equality.Semantic.DeepEqual(fresh.Status, hpa.Status)
+		current = fresh
+		return err
+	})
 }
 
 // VPAStatus writes the status of a VPA where it differs from what the VPA has.

@@ -121,6 +121,55 @@ func TestHPAStatusIsWrittenOnlyWhereItChanged(t *testing.T) {
 	}
 }
 
+func TestHPAStatusOutlivesAnEdit(t *testing.T) {
+	for name, tc := range map[string]struct {
+		edit        func(*autoscalingv2.HorizontalPodAutoscaler)
+		wantRefused bool
+	}{
+		"of a label":    {edit: func(hpa *autoscalingv2.HorizontalPodAutoscaler) { hpa.Labels = map[string]string{"team": "a"} }},
+		"of the spec":   {edit: func(hpa *autoscalingv2.HorizontalPodAutoscaler) { hpa.Spec.MaxReplicas = 7 }},
+		"of the status": {edit: func(hpa *autoscalingv2.HorizontalPodAutoscaler) { hpa.Status.DesiredReplicas = 4 }, wantRefused: true},
+		"of the scale events": {edit: func(hpa *autoscalingv2.HorizontalPodAutoscaler) {
+			hpa.Annotations = map[string]string{ScaleEvents: "1 +2@3"}
+		}, wantRefused: true},
+		"into another of them": {edit: func(hpa *autoscalingv2.HorizontalPodAutoscaler) { hpa.UID = "2" }, wantRefused: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			seen := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "prod", UID: "1"}}
+			current := seen.DeepCopy()
+			current.ResourceVersion = "8"
+			tc.edit(current)
+			client, writes := fake.NewClientset(current), 0
+			client.PrependReactor("update", "horizontalpodautoscalers", func(action clienttesting.Action) (bool, runtime.Object, error) {
+				writes++
+				sent := action.(clienttesting.UpdateAction).GetObject().(*autoscalingv2.HorizontalPodAutoscaler)
+				if sent.ResourceVersion != "8" {
+					return true, nil, apierrors.NewConflict(schema.GroupResource{Resource: "horizontalpodautoscalers"}, "web", nil)
+				}
+				return false, nil, nil
+			})
+			w := New(client.AutoscalingV2(), nil, nil, nil, nil, nil)
+			err := w.HPAStatus(t.Context(), seen, autoscalingv2.HorizontalPodAutoscalerStatus{DesiredReplicas: 9}, "1 +5@6")
+			if apierrors.IsConflict(err) != tc.wantRefused || err != nil && !tc.wantRefused {
+				t.Fatalf("error %v, want a conflict: %t", err, tc.wantRefused)
+			}
+			if want := map[bool]int{false: 2, true: 1}[tc.wantRefused]; writes != want {
+				t.Errorf("written %d times, want %d", writes, want)
+			}
+			got, err := client.AutoscalingV2().HorizontalPodAutoscalers("prod").Get(t.Context(), "web", metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !tc.wantRefused {
+				current.Annotations, current.Status.DesiredReplicas = map[string]string{ScaleEvents: "1 +5@6"}, 9
+			}
+			if diff := cmp.Diff(current, got); diff != "" {
+				t.Errorf("HPA (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 // What the API server does with an HPA that is sent to its status subresource: the annotations are taken, the spec is not.
 func TestTheStatusSubresourceOfHPAsTakesAnnotations(t *testing.T) {
 	old := &autoscaling.HorizontalPodAutoscaler{

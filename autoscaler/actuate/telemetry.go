@@ -31,7 +31,7 @@ func NewTelemetry(register func(...metrics.Registerable)) *Telemetry {
 	t := &Telemetry{
 		tickDuration: metrics.NewHistogramVec(&metrics.HistogramOpts{
 			Subsystem: subsystem, Name: "tick_duration_seconds", StabilityLevel: metrics.ALPHA,
-			Help:    "Time of one pass of the loop. Replicas are decided in whole passes only.",
+			Help:    "Time of one pass of the loop. A whole one begins a new evaluation of every HPA; others go on with it, or hear of events.",
 			Buckets: metrics.ExponentialBuckets(0.001, 2, 16),
 		}, []string{"whole"}),
 		metricsDuration: metrics.NewHistogramVec(&metrics.HistogramOpts{

@@ -6,7 +6,6 @@ package observe
 import (
 	"context"
 	"errors"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -106,7 +105,7 @@ func ownedBy(kind, name string) []metav1.OwnerReference {
 }
 
 func TestScale(t *testing.T) {
-	set := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: "db"}, Spec: appsv1.StatefulSetSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "db"}}}}
+	set := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: "db", ResourceVersion: "5"}, Spec: appsv1.StatefulSetSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "db"}}}}
 	r := reader(t, deployment("web"), set)
 	for name, tc := range map[string]struct {
 		ref     autoscalingv2.CrossVersionObjectReference
@@ -119,19 +118,19 @@ func TestScale(t *testing.T) {
 		},
 		"replicas nobody set": {
 			ref:  ref("apps/v1", "StatefulSet", "db"),
-			want: Scale{Resource: schema.GroupResource{Group: "apps", Resource: "statefulsets"}, SpecReplicas: 1, Selector: "app=db"},
+			want: Scale{Resource: schema.GroupResource{Group: "apps", Resource: "statefulsets"}, SpecReplicas: 1, Selector: "app=db", Version: "5"},
 		},
 		"a kind of its own": {
 			ref:  ref("example.com/v1", "Ring", "one"),
 			want: Scale{Resource: schema.GroupResource{Group: "example.com", Resource: "rings"}, SpecReplicas: 7, StatusReplicas: 6, Selector: "ring=a"},
 		},
 		"missing":      {ref: ref("apps/v1", "Deployment", "gone"), wantErr: `deployments.apps "gone" not found`},
-		"unknown kind": {ref: ref("example.com/v1", "Nothing", "one"), wantErr: "unable to determine resource for scale target reference"},
-		"bad version":  {ref: ref("a/b/c", "Deployment", "web"), wantErr: "invalid API version"},
+		"unknown kind": {ref: ref("example.com/v1", "Nothing", "one"), wantErr: "no matches for example.com/, Resource=Nothing"},
+		"bad version":  {ref: ref("a/b/c", "Deployment", "web"), wantErr: "unexpected GroupVersion string: a/b/c"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := r.Scale(t.Context(), "prod", tc.ref)
-			if (err != nil) != (tc.wantErr != "") || err != nil && !strings.Contains(err.Error(), tc.wantErr) {
+			if (err != nil) != (tc.wantErr != "") || err != nil && err.Error() != tc.wantErr {
 				t.Fatalf("error %v, want %q", err, tc.wantErr)
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
@@ -172,6 +171,7 @@ func TestOverlaps(t *testing.T) {
 	r := reader(t,
 		pod("prod", "a", map[string]string{"app": "web", "tier": "front"}),
 		pod("prod", "b", map[string]string{"app": "api"}),
+		pod("prod", "d", map[string]string{"app": "web", "tier": "back"}),
 		pod("test", "c", map[string]string{"app": "web"}))
 	selecting := func(namespace, name, selector string) Selecting {
 		parsed, err := labels.Parse(selector)
@@ -182,11 +182,13 @@ func TestOverlaps(t *testing.T) {
 	}
 	got := r.Overlaps([]Selecting{
 		selecting("prod", "web", "app=web"), selecting("prod", "front", "tier=front"),
+		selecting("prod", "back", "tier=back"),
 		selecting("prod", "api", "app=api"), selecting("test", "web", "app=web"),
 	})
 	want := map[types.NamespacedName][]string{
-		{Namespace: "prod", Name: "web"}:   {"front", "web"},
+		{Namespace: "prod", Name: "web"}:   {"back", "front", "web"}, // each by a pod of its own
 		{Namespace: "prod", Name: "front"}: {"front", "web"},
+		{Namespace: "prod", Name: "back"}:  {"back", "web"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("overlaps (-want +got):\n%s", diff)

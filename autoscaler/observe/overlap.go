@@ -4,11 +4,10 @@
 package observe
 
 import (
-	"slices"
-
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/kubernetes/pkg/controller/util/selectors"
 )
 
@@ -18,9 +17,9 @@ type Selecting struct {
 	Selector labels.Selector
 }
 
-// Overlaps returns, for each HPA that shares a pod with another one, the names
-// of all HPAs that select the pod, sorted. Upstream's bidirectional multimap
-// finds them without comparing every pod to every selector.
+// Overlaps returns, for each HPA that shares pods with others, the names of
+// all HPAs that select one of them, sorted, itself included. Upstream's bidirectional
+// multimap finds them without comparing every pod to every selector.
 func (r *Reader) Overlaps(hpas []Selecting) map[types.NamespacedName][]string {
 	index := selectors.NewBiMultimap()
 	for _, h := range hpas {
@@ -28,15 +27,17 @@ func (r *Reader) Overlaps(hpas []Selecting) map[types.NamespacedName][]string {
 	}
 	overlaps := map[types.NamespacedName][]string{}
 	for _, h := range hpas {
+		names := sets.New[string]()
 		for _, pod := range r.PodsOf(h.HPA.Namespace, h.Selector) {
 			podKey := key(pod.Namespace, pod.Name)
 			index.Put(podKey, pod.Labels)
 			selecting, _ := index.ReverseSelect(podKey)
-			if len(selecting) < 2 {
-				continue
+			for _, other := range selecting {
+				names.Insert(other.Name)
 			}
-			overlaps[types.NamespacedName{Namespace: h.HPA.Namespace, Name: h.HPA.Name}] = sortedNames(selecting)
-			break
+		}
+		if len(names) > 1 {
+			overlaps[types.NamespacedName{Namespace: h.HPA.Namespace, Name: h.HPA.Name}] = sets.List(names)
 		}
 	}
 	return overlaps
@@ -44,13 +45,4 @@ func (r *Reader) Overlaps(hpas []Selecting) map[types.NamespacedName][]string {
 
 func key(namespace, name string) selectors.Key {
 	return selectors.Key{Namespace: namespace, Name: name}
-}
-
-func sortedNames(keys []selectors.Key) []string {
-	names := make([]string, 0, len(keys))
-	for _, k := range keys {
-		names = append(names, k.Name)
-	}
-	slices.Sort(names)
-	return names
 }

@@ -5,7 +5,6 @@ package observe
 
 import (
 	"context"
-	"fmt"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -28,11 +27,11 @@ type Scale struct {
 
 // Scale returns the scale of a target: from an informer for Deployments,
 // ReplicaSets and StatefulSets, through the API for any other kind. The errors
-// are those of the API, so that a missing target reads as it does there.
+// are those of the API, bare, so that they read as upstream's do.
 func (r *Reader) Scale(ctx context.Context, namespace string, ref autoscalingv2.CrossVersionObjectReference) (Scale, error) {
 	gv, err := schema.ParseGroupVersion(ref.APIVersion)
 	if err != nil {
-		return Scale{}, fmt.Errorf("invalid API version in scale target reference: %w", err)
+		return Scale{}, err
 	}
 	if gv.Group == "apps" {
 		switch ref.Kind {
@@ -82,7 +81,7 @@ func builtIn(resource, version string, spec *int32, status int32, selector *meta
 func (r *Reader) scaleOfAnyKind(ctx context.Context, namespace, name string, kind schema.GroupKind) (Scale, error) {
 	mappings, err := r.mapper.RESTMappings(kind)
 	if err != nil {
-		return Scale{}, fmt.Errorf("unable to determine resource for scale target reference: %w", err)
+		return Scale{}, err
 	}
 	var first error
 	asked := sets.New[schema.GroupResource]()

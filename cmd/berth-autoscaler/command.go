@@ -29,8 +29,8 @@ both need. It refuses an HPA and a VPA on one target.
 
 It reads metrics.k8s.io, so metrics-server must run, and for HPAs that ask for
 them custom.metrics.k8s.io and external.metrics.k8s.io. Of several replicas one
-leads and the others wait. Switch kube-controller-manager's HPA controller off
-(--controllers=*,-horizontal-pod-autoscaler-controller), or set horizontal.mode to Observe.`
+leads and the others wait. While kube-controller-manager's HPA controller is on, every
+HPA is left to it; --controllers=*,-horizontal-pod-autoscaler-controller switches it off.`
 
 // newCommand returns the command with its flags.
 func newCommand() *cobra.Command {

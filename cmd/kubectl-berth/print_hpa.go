@@ -29,7 +29,7 @@ func (r *hpaReport) text(out io.Writer) error {
 	}
 	if len(r.Metrics) > 0 {
 		table := printers.GetNewTabWriter(out)
-		fmt.Fprint(table, "\nMETRIC\tVALUE\tTARGET\tRATIO\tPODS\tPROPOSAL\tWHY\n")
+		fmt.Fprintln(table, "\nMETRIC\tVALUE\tTARGET\tRATIO\tPODS\tPROPOSAL\tWHY")
 		for i := range r.Metrics {
 			m := &r.Metrics[i]
 			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", m, m.amount(m.Value, m.countsPods()), m.amount(m.Target, true), m.ratio(), m.pods(), m.proposal(), or(m.why()))

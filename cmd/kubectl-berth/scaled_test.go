@@ -183,8 +183,11 @@ func (s samples) List(context.Context, metav1.ListOptions) (*metricsv1beta1.PodM
 
 var (
 	errNotServed = apierrors.NewGenericServerResponse(404, "get", schema.GroupResource{Group: "metrics.k8s.io", Resource: "pods"}, "", "", 0, true)
-	errForbidden = apierrors.NewForbidden(schema.GroupResource{Group: "metrics.k8s.io", Resource: "pods"}, "", errors.New(`User "jane" cannot list it`))
+	errForbidden = apierrors.NewForbidden(schema.GroupResource{Group: "metrics.k8s.io", Resource: "pods"}, "", jane("list"))
 )
+
+// jane is what an API server says of somebody without a right.
+func jane(verb string) error { return fmt.Errorf("User %q cannot %s it", "jane", verb) }
 
 // adapter serves custom and external metrics, in milli-units, to whom asks for those of web.
 type adapter map[string]int64

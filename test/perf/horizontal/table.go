@@ -33,7 +33,7 @@ func columns() []column {
 // the others need in the same round.
 func write(w io.Writer, who []subject, runs []run) error {
 	table := tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)
-	fmt.Fprint(table, "| who\t| rounds\t")
+	fmt.Fprintf(table, "| who\t| rounds\t")
 	for _, c := range columns() {
 		fmt.Fprintf(table, "| %s\t", c.name)
 	}
@@ -50,11 +50,11 @@ func write(w io.Writer, who []subject, runs []run) error {
 				values = append(values, c.figure(theirs[i]))
 				ratios = append(ratios, c.figure(theirs[i])/c.figure(ours[i]))
 			}
-			fmt.Fprintf(table, "| "+c.format, median(values))
+			cell := fmt.Sprintf(c.format, median(values))
 			if s.name != berth {
-				fmt.Fprintf(table, " (%.1f×)", median(ratios))
+				cell += fmt.Sprintf(" (%.1f×)", median(ratios))
 			}
-			fmt.Fprint(table, "\t")
+			fmt.Fprintf(table, "| %s\t", cell)
 		}
 		fmt.Fprintln(table, "|")
 	}
