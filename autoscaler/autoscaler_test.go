@@ -17,6 +17,7 @@ import (
 	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
 
 	"github.com/berth-dev/berth/autoscaler/cloud/kwok"
+	"github.com/berth-dev/berth/autoscaler/config"
 )
 
 type hpaList = []*autoscalingv2.HorizontalPodAutoscaler
@@ -155,7 +156,7 @@ func TestTheYoungerOfTwoMastersIsRefused(t *testing.T) {
 		if diff := cmp.Diff([]string{"3→6"}, s.writes()); diff != "" {
 			t.Errorf("the older one acts; scales (-want +got):\n%s", diff)
 		}
-		if c := condition(s.hpa("web"), Conflicted); c.Reason != "HoldsTarget" || !strings.Contains(c.Message, "web-vpa") {
+		if c := condition(s.hpa("web"), config.Conflicted); c.Reason != "HoldsTarget" || !strings.Contains(c.Message, "web-vpa") {
 			t.Errorf("the HPA's condition is %+v, want one that names the VPA", c)
 		}
 		vpa, err := s.vpa.AutoscalingV1().VerticalPodAutoscalers("prod").Get(t.Context(), "web-vpa", metav1.GetOptions{})
@@ -173,7 +174,7 @@ func TestTheYoungerOfTwoMastersIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.pass(16 * time.Second)
-		if c := condition(s.hpa("web"), Conflicted); c.Type != "" {
+		if c := condition(s.hpa("web"), config.Conflicted); c.Type != "" {
 			t.Errorf("the conflict is over and its condition still there: %+v", c)
 		}
 	})

@@ -21,10 +21,6 @@ import (
 	"github.com/berth-dev/berth/autoscaler/observe"
 )
 
-// BerthActs is the condition of the canary that tells whether Berth writes scales and statuses of HPAs. It is
-// there, and not on every HPA, because an HPA that has another master is not Berth's to write.
-const BerthActs = "BerthActs"
-
 // canaryHistory is what one look at the canary leaves for the next.
 type canaryHistory struct {
 	master guard.Master
@@ -84,11 +80,11 @@ func (c *Conductor) tendCanary(ctx context.Context, canary *autoscalingv2.Horizo
 	case canary == nil:
 		return
 	case step == guard.AskCanary:
-		err = c.writer.CanaryStatus(ctx, canary, asked(canary, said))
+		err = c.writer.HPAStatus(ctx, canary, asked(canary, said), "")
 	default:
 		status := canary.Status
 		status.Conditions = withCondition(status.Conditions, said)
-		err = c.writer.CanaryStatus(ctx, canary, status)
+		err = c.writer.HPAStatus(ctx, canary, status, "")
 	}
 	logger := klog.FromContext(ctx).WithValues("canary", klog.KRef(config.Namespace, config.CanaryName))
 	switch {
@@ -126,7 +122,7 @@ func theirRequests(hpas []*autoscalingv2.HorizontalPodAutoscaler) int {
 
 // sayMaster puts a judgement into the words of the condition, which change with it only.
 func sayMaster(master guard.Master, now time.Time) autoscalingv2.HorizontalPodAutoscalerCondition {
-	said := autoscalingv2.HorizontalPodAutoscalerCondition{Type: BerthActs, LastTransitionTime: metav1.NewTime(now)}
+	said := autoscalingv2.HorizontalPodAutoscalerCondition{Type: config.BerthActs, LastTransitionTime: metav1.NewTime(now)}
 	switch master {
 	case guard.Ours:
 		said.Status, said.Reason = corev1.ConditionTrue, "NoOtherController"
@@ -150,7 +146,7 @@ func eventOf(master guard.Master, said autoscalingv2.HorizontalPodAutoscalerCond
 
 // asked is the status of a canary on which nobody but Berth has said anything.
 func asked(canary *autoscalingv2.HorizontalPodAutoscaler, said autoscalingv2.HorizontalPodAutoscalerCondition) autoscalingv2.HorizontalPodAutoscalerStatus {
-	ours := slices.DeleteFunc(slices.Clone(canary.Status.Conditions), func(c autoscalingv2.HorizontalPodAutoscalerCondition) bool { return c.Type != BerthActs })
+	ours := slices.DeleteFunc(slices.Clone(canary.Status.Conditions), func(c autoscalingv2.HorizontalPodAutoscalerCondition) bool { return c.Type != config.BerthActs })
 	return autoscalingv2.HorizontalPodAutoscalerStatus{Conditions: withCondition(ours, said)}
 }
 

@@ -14,7 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
-	"github.com/berth-dev/berth/autoscaler/actuate"
+	"github.com/berth-dev/berth/autoscaler/config"
 )
 
 // answer is one sync of another HPA controller.
@@ -96,7 +96,7 @@ func TestTakingOverCountsWrittenScalesOnly(t *testing.T) {
 		if got := s.otherScales(); len(got) != 1 || !strings.HasPrefix(got[0], "jobs 1→4 at 5m") {
 			t.Errorf("scales %v, want all that the rate allows, once", got)
 		}
-		if kept := s.hpa("jobs").Annotations[actuate.ScaleEvents]; strings.Count(kept, "@") != 1 || !strings.Contains(kept, " +3@") {
+		if kept := s.hpa("jobs").Annotations[config.ScaleEvents]; strings.Count(kept, "@") != 1 || !strings.Contains(kept, " +3@") {
 			t.Errorf("scale events %q are kept, want the one that was written", kept)
 		}
 	})

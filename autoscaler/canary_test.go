@@ -117,7 +117,7 @@ func (s *stage) statuses(name string) (n int) {
 // expect compares the condition of the canary, and the metric.
 func (s *stage) expect(status corev1.ConditionStatus, reason, state string) {
 	s.t.Helper()
-	if got := condition(s.canary(), BerthActs); got.Status != status || got.Reason != reason || got.Message == "" {
+	if got := condition(s.canary(), config.BerthActs); got.Status != status || got.Reason != reason || got.Message == "" {
 		s.t.Errorf("condition %+v, want %s %s with a message", got, status, reason)
 	}
 	s.expectState(state)
@@ -229,7 +229,7 @@ func TestAnAnswerOfAnEarlierTimeIsAskedForAgain(t *testing.T) {
 	canary := &autoscalingv2.HorizontalPodAutoscaler{
 		ObjectMeta: metav1.ObjectMeta{Namespace: config.Namespace, Name: config.CanaryName},
 		Status: autoscalingv2.HorizontalPodAutoscalerStatus{Conditions: []autoscalingv2.HorizontalPodAutoscalerCondition{
-			{Type: BerthActs, Status: corev1.ConditionFalse, Reason: "OtherController"},
+			{Type: config.BerthActs, Status: corev1.ConditionFalse, Reason: "OtherController"},
 			{Type: autoscalingv2.AbleToScale, Status: corev1.ConditionFalse, Reason: "FailedGetScale"},
 		}},
 	}

@@ -5,7 +5,6 @@ package autoscaler
 
 import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/berth-dev/berth/autoscaler/horizontal"
@@ -16,46 +15,15 @@ import (
 func needs(hpa *autoscalingv2.HorizontalPodAutoscaler) sets.Set[metrics.API] {
 	apis := sets.New[metrics.API]()
 	for _, spec := range hpa.Spec.Metrics {
-		switch spec.Type {
-		case autoscalingv2.ResourceMetricSourceType, autoscalingv2.ContainerResourceMetricSourceType:
-			apis.Insert(metrics.Resource)
-		case autoscalingv2.PodsMetricSourceType, autoscalingv2.ObjectMetricSourceType:
-			apis.Insert(metrics.Custom)
-		case autoscalingv2.ExternalMetricSourceType:
-			apis.Insert(metrics.External)
+		if api := metrics.APIOf(spec.Type); api != "" {
+			apis.Insert(api)
 		}
 	}
 	return apis
 }
 
-// queriesOf are the questions of an HPA whose target selects so: one for each of spec.metrics, zero for those that
-// the resource metrics API answers, and for those whose own selector the engine refuses.
-func queriesOf(hpa *autoscalingv2.HorizontalPodAutoscaler, pods string) []metrics.Query {
-	queries := make([]metrics.Query, len(hpa.Spec.Metrics))
-	for i, spec := range hpa.Spec.Metrics {
-		query := metrics.Query{Namespace: hpa.Namespace}
-		var metric autoscalingv2.MetricIdentifier
-		switch spec.Type {
-		case autoscalingv2.PodsMetricSourceType:
-			query.API, query.Pods, metric = metrics.Custom, pods, spec.Pods.Metric
-		case autoscalingv2.ObjectMetricSourceType:
-			query.API, query.Object, metric = metrics.Custom, spec.Object.DescribedObject, spec.Object.Metric
-		case autoscalingv2.ExternalMetricSourceType:
-			query.API, metric = metrics.External, spec.External.Metric
-		default:
-			continue
-		}
-		selector, err := metav1.LabelSelectorAsSelector(metric.Selector)
-		if err != nil {
-			continue
-		}
-		query.Metric, query.Selector = metric.Name, selector.String()
-		queries[i] = query
-	}
-	return queries
-}
-
-func convertAnswer(answer metrics.Answer) horizontal.Reading {
+// ReadingOf turns the answer to a query into what the engine takes.
+func ReadingOf(answer metrics.Answer) horizontal.Reading {
 	if answer.Err != nil {
 		return horizontal.Reading{Absent: answer.Err.Error()}
 	}
@@ -72,21 +40,22 @@ func (u usage) of(namespace string) horizontal.Usage {
 	return horizontal.Usage{Absent: u.absent, Pods: u.pods[namespace]}
 }
 
-// usageOf keeps the namespaces of a snapshot that somebody asked for.
-func usageOf(waiting []*replicas, snapshot metrics.Snapshot, err error) usage {
+// usageIn keeps the namespaces of a snapshot that somebody asked for.
+func usageIn(waiting []*replicas, snapshot metrics.Snapshot, err error) usage {
 	if err != nil {
 		return usage{absent: err.Error()}
 	}
 	u := usage{pods: map[string]map[string]horizontal.PodUsage{}}
 	for _, r := range waiting {
 		if namespace := r.hpa.Namespace; r.needs.Has(metrics.Resource) && u.pods[namespace] == nil {
-			u.pods[namespace] = convertUsage(snapshot.Namespace(namespace))
+			u.pods[namespace] = UsageOf(snapshot.Namespace(namespace))
 		}
 	}
 	return u
 }
 
-func convertUsage(samples map[string]metrics.PodUsage) map[string]horizontal.PodUsage {
+// UsageOf turns the samples of a namespace into what the engine takes.
+func UsageOf(samples map[string]metrics.PodUsage) map[string]horizontal.PodUsage {
 	converted := make(map[string]horizontal.PodUsage, len(samples))
 	for name, sample := range samples {
 		containers := make([]horizontal.ContainerUsage, len(sample.Containers))

@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/klog/v2"
 
-	"github.com/berth-dev/berth/autoscaler/actuate"
+	"github.com/berth-dev/berth/autoscaler/config"
 	"github.com/berth-dev/berth/autoscaler/horizontal"
 )
 
@@ -38,15 +38,20 @@ func (c *Conductor) recall(ctx context.Context, hpa *autoscalingv2.HorizontalPod
 	if last, known := c.history.horizontal[hpa.UID]; known {
 		return last.history
 	}
-	uid, kept, _ := strings.Cut(hpa.Annotations[actuate.ScaleEvents], " ")
-	if uid != string(hpa.UID) {
-		return horizontal.History{} // nothing kept, or by the HPA that this one was copied from
-	}
-	history, err := horizontal.Recall(kept, now)
+	history, err := Recall(hpa, now)
 	if err != nil {
-		klog.FromContext(ctx).Error(err, "The scale events that an HPA's annotation keeps cannot be read: rates start anew", "hpa", klog.KObj(hpa), "annotation", actuate.ScaleEvents)
+		klog.FromContext(ctx).Error(err, "The scale events that an HPA's annotation keeps cannot be read: rates start anew", "hpa", klog.KObj(hpa), "annotation", config.ScaleEvents)
 	}
 	return history
+}
+
+// Recall returns what an HPA's annotation keeps of its history: none with the error.
+func Recall(hpa *autoscalingv2.HorizontalPodAutoscaler, now time.Time) (horizontal.History, error) {
+	uid, kept, _ := strings.Cut(hpa.Annotations[config.ScaleEvents], " ")
+	if uid != string(hpa.UID) {
+		return horizontal.History{}, nil // nothing kept, or by the HPA that this one was copied from
+	}
+	return horizontal.Recall(kept, now)
 }
 
 // forget drops the history of HPAs that are gone.
@@ -58,7 +63,7 @@ func (c *Conductor) forget(present []*autoscalingv2.HorizontalPodAutoscaler) {
 	maps.DeleteFunc(c.history.horizontal, func(uid types.UID, _ evaluation) bool { return !uids.Has(uid) })
 }
 
-// keep is the text that recall reads.
+// keep is the text that Recall reads.
 func keep(hpa *autoscalingv2.HorizontalPodAutoscaler, history horizontal.History, now time.Time) string {
 	events := history.Keep(now)
 	if events == "" {

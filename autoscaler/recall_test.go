@@ -17,7 +17,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/utils/ptr"
 
-	"github.com/berth-dev/berth/autoscaler/actuate"
+	"github.com/berth-dev/berth/autoscaler/config"
 )
 
 // slowly lets an HPA grow by two in half an hour.
@@ -38,7 +38,7 @@ func TestRatePoliciesCountWhatWasBeforeARestart(t *testing.T) {
 			t.Fatalf("scales (-want +got):\n%s", diff)
 		}
 		left = s.hpa("web")
-		if text := left.Annotations[actuate.ScaleEvents]; !strings.HasPrefix(text, "web +2@") {
+		if text := left.Annotations[config.ScaleEvents]; !strings.HasPrefix(text, "web +2@") {
 			t.Errorf("annotations %v, want the UID and the event", left.Annotations)
 		}
 		s.set(func() { s.usage = 500 }) // on target: the status comes to rest
@@ -49,7 +49,7 @@ func TestRatePoliciesCountWhatWasBeforeARestart(t *testing.T) {
 			t.Errorf("%d writes while nothing changes", got)
 		}
 		s.pass(31 * time.Minute)
-		if text, found := s.hpa("web").Annotations[actuate.ScaleEvents]; found {
+		if text, found := s.hpa("web").Annotations[config.ScaleEvents]; found {
 			t.Errorf("the event is out of date and kept: %q", text)
 		}
 	})
@@ -59,7 +59,7 @@ func TestRatePoliciesCountWhatWasBeforeARestart(t *testing.T) {
 	}{
 		"another process":      {change: func(*autoscalingv2.HorizontalPodAutoscaler) {}},
 		"a copy of the HPA":    {change: func(hpa *autoscalingv2.HorizontalPodAutoscaler) { hpa.UID = "other" }, want: []string{"3→5"}},
-		"text of another kind": {change: func(hpa *autoscalingv2.HorizontalPodAutoscaler) { hpa.Annotations[actuate.ScaleEvents] = "web two" }, want: []string{"3→5"}},
+		"text of another kind": {change: func(hpa *autoscalingv2.HorizontalPodAutoscaler) { hpa.Annotations[config.ScaleEvents] = "web two" }, want: []string{"3→5"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			hpa := left.DeepCopy()
@@ -107,7 +107,7 @@ func TestAStatusThatIsRefusedIsToldAndTriedAgain(t *testing.T) {
 		}
 		s.pass(15 * time.Second)
 		hpa := s.hpa("web")
-		if !strings.HasPrefix(hpa.Annotations[actuate.ScaleEvents], "web +2@") || condition(hpa, autoscalingv2.ScalingActive).Type == "" {
+		if !strings.HasPrefix(hpa.Annotations[config.ScaleEvents], "web +2@") || condition(hpa, autoscalingv2.ScalingActive).Type == "" {
 			t.Errorf("after the next evaluation the annotations are %v and the status %+v", hpa.Annotations, hpa.Status)
 		}
 		if diff := cmp.Diff([]string{"3→5"}, s.writes()); diff != "" {

@@ -13,14 +13,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
 
+	"github.com/berth-dev/berth/autoscaler/config"
 	"github.com/berth-dev/berth/autoscaler/guard"
 )
 
 // optOutLabel on a namespace lets an HPA and a VPA share a target there.
 const optOutLabel = "berth.dev/allow-hpa-with-vpa"
-
-// Conflicted is the condition of an autoscaler that meets another one on its target.
-const Conflicted = "Conflicted"
 
 // guardTargets settles who may act on which target.
 func (c *Conductor) guardTargets(hpas []*autoscalingv2.HorizontalPodAutoscaler, vpas []*vpav1.VerticalPodAutoscaler) guard.Decision {
@@ -61,7 +59,7 @@ func (c *Conductor) guardedHPA(hpa *autoscalingv2.HorizontalPodAutoscaler) guard
 		switch condition.Type {
 		case autoscalingv2.ScalingActive:
 			a.Acting = a.Acting || condition.Status == corev1.ConditionTrue
-		case Conflicted:
+		case config.Conflicted:
 			a.Recorded = guard.StandingOf(guard.Reason(condition.Reason))
 		}
 	}
@@ -81,7 +79,7 @@ func (c *Conductor) guardedVPA(vpa *vpav1.VerticalPodAutoscaler) guard.Autoscale
 		Acting:        vpa.Status.Recommendation != nil,
 	}
 	for _, condition := range vpa.Status.Conditions {
-		if condition.Type == Conflicted {
+		if condition.Type == config.Conflicted {
 			a.Recorded = guard.StandingOf(guard.Reason(condition.Reason))
 		}
 	}
@@ -119,9 +117,9 @@ func vpaKey(vpa *vpav1.VerticalPodAutoscaler) guard.Key {
 func (c *Conductor) markHPA(conditions []autoscalingv2.HorizontalPodAutoscalerCondition, verdict guard.Verdict) []autoscalingv2.HorizontalPodAutoscalerCondition {
 	type condition = autoscalingv2.HorizontalPodAutoscalerCondition
 	return mark(conditions, verdict, metav1.NewTime(c.now()),
-		func(c condition) (bool, metav1.Time) { return c.Type == Conflicted, c.LastTransitionTime },
+		func(c condition) (bool, metav1.Time) { return c.Type == config.Conflicted, c.LastTransitionTime },
 		func(since metav1.Time) condition {
-			return condition{Type: Conflicted, Status: corev1.ConditionTrue, LastTransitionTime: since, Reason: string(verdict.Reason), Message: verdict.Message}
+			return condition{Type: config.Conflicted, Status: corev1.ConditionTrue, LastTransitionTime: since, Reason: string(verdict.Reason), Message: verdict.Message}
 		})
 }
 
@@ -129,9 +127,9 @@ func (c *Conductor) markHPA(conditions []autoscalingv2.HorizontalPodAutoscalerCo
 func (c *Conductor) markVPA(conditions []vpav1.VerticalPodAutoscalerCondition, verdict guard.Verdict) []vpav1.VerticalPodAutoscalerCondition {
 	type condition = vpav1.VerticalPodAutoscalerCondition
 	return mark(conditions, verdict, metav1.NewTime(c.now()),
-		func(c condition) (bool, metav1.Time) { return c.Type == Conflicted, c.LastTransitionTime },
+		func(c condition) (bool, metav1.Time) { return c.Type == config.Conflicted, c.LastTransitionTime },
 		func(since metav1.Time) condition {
-			return condition{Type: Conflicted, Status: corev1.ConditionTrue, LastTransitionTime: since, Reason: string(verdict.Reason), Message: verdict.Message}
+			return condition{Type: config.Conflicted, Status: corev1.ConditionTrue, LastTransitionTime: since, Reason: string(verdict.Reason), Message: verdict.Message}
 		})
 }
 

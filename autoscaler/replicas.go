@@ -18,6 +18,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/berth-dev/berth/autoscaler/actuate"
+	"github.com/berth-dev/berth/autoscaler/config"
 	"github.com/berth-dev/berth/autoscaler/guard"
 	"github.com/berth-dev/berth/autoscaler/horizontal"
 	"github.com/berth-dev/berth/autoscaler/metrics"
@@ -115,23 +116,27 @@ func (c *Conductor) observeReplicas(ctx context.Context, hpas []*autoscalingv2.H
 	for _, r := range all {
 		r.input.SelectedBy = overlaps[types.NamespacedName{Namespace: r.hpa.Namespace, Name: r.hpa.Name}]
 		if r.input.Measures() {
-			r.needs, r.queries = needs(r.hpa), queriesOf(r.hpa, r.selector.String())
+			r.needs, r.queries = needs(r.hpa), metrics.QueriesOf(r.hpa, r.selector.String())
 		}
 	}
 	return all
 }
 
+// EngineConfig is what the engine takes of the configuration, which is defaulted.
+func EngineConfig(h config.Horizontal) horizontal.Config {
+	return horizontal.Config{
+		Tolerance:               *h.Tolerance,
+		DownscaleStabilization:  h.DownscaleStabilization.Duration,
+		CPUInitializationPeriod: h.CPUInitializationPeriod.Duration,
+		InitialReadinessDelay:   h.InitialReadinessDelay.Duration,
+		ScaleToZero:             h.ScaleToZero,
+	}
+}
+
 func (c *Conductor) observeTarget(ctx context.Context, hpa *autoscalingv2.HorizontalPodAutoscaler, verdict guard.Verdict) *replicas {
-	h := c.config.Horizontal
 	r := &replicas{hpa: hpa, input: horizontal.Input{
-		HPA: hpa,
-		Config: horizontal.Config{
-			Tolerance:               *h.Tolerance,
-			DownscaleStabilization:  h.DownscaleStabilization.Duration,
-			CPUInitializationPeriod: h.CPUInitializationPeriod.Duration,
-			InitialReadinessDelay:   h.InitialReadinessDelay.Duration,
-			ScaleToZero:             h.ScaleToZero,
-		},
+		HPA:     hpa,
+		Config:  EngineConfig(c.config.Horizontal),
 		Refused: refusal(verdict),
 	}}
 	ctx, cancel := context.WithTimeout(ctx, callDeadline)

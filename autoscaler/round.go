@@ -128,10 +128,10 @@ func (r *round) end() {
 func (r *round) take(a answer) {
 	r.missing.Delete(a.api)
 	if a.api == metrics.Resource {
-		r.usage, r.snapshot = usageOf(r.waiting, a.snapshot, a.err), &a.snapshot
+		r.usage, r.snapshot = usageIn(r.waiting, a.snapshot, a.err), &a.snapshot
 	}
 	for query, value := range a.values {
-		r.readings[query] = convertAnswer(value)
+		r.readings[query] = ReadingOf(value)
 	}
 }
 

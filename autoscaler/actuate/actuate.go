@@ -28,6 +28,7 @@ import (
 	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/retry"
 
+	"github.com/berth-dev/berth/autoscaler/config"
 	"github.com/berth-dev/berth/plugins/api/v1alpha1"
 )
 
@@ -88,16 +89,12 @@ func (w *Writer) Scale(ctx context.Context, namespace, name string, resource sch
 	})
 }
 
-// ScaleEvents is the annotation of an HPA that keeps the changes that its rate policies count, for the next process.
-// It is as safe as the spec: who may write the one may write the other.
-const ScaleEvents = "berth.dev/scale-events"
-
-// HPAStatus writes the status of an HPA and, empty for none, its annotation ScaleEvents, where they differ from
+// HPAStatus writes the status of an HPA and, empty for none, its annotation config.ScaleEvents, where they differ from
 // what the HPA has. That is one request, so that no status tells of a rescale which is not kept: the status
 // subresource of an HPA takes its metadata, too. It fails with a conflict where the HPA is another one by now, or somebody
 // else has written one of the two; an edit of anything else is no reason to lose what became of a rescale.
 func (w *Writer) HPAStatus(ctx context.Context, hpa *autoscalingv2.HorizontalPodAutoscaler, status autoscalingv2.HorizontalPodAutoscalerStatus, scaleEvents string) error {
-	if hpa.Annotations[ScaleEvents] == scaleEvents && equality.Semantic.DeepEqual(hpa.Status, status) {
+	if hpa.Annotations[config.ScaleEvents] == scaleEvents && equality.Semantic.DeepEqual(hpa.Status, status) {
 		return nil
 	}
 	hpas, current, others := w.hpas.HorizontalPodAutoscalers(hpa.Namespace), hpa, false
@@ -106,9 +103,9 @@ func (w *Writer) HPAStatus(ctx context.Context, hpa *autoscalingv2.HorizontalPod
 		updated := current.DeepCopy()
 		updated.Status = status
 		if scaleEvents == "" {
-			delete(updated.Annotations, ScaleEvents)
+			delete(updated.Annotations, config.ScaleEvents)
 		} else {
-			metav1.SetMetaDataAnnotation(&updated.ObjectMeta, ScaleEvents, scaleEvents)
+			metav1.SetMetaDataAnnotation(&updated.ObjectMeta, config.ScaleEvents, scaleEvents)
 		}
 		_, err := hpas.UpdateStatus(ctx, updated, metav1.UpdateOptions{})
 		if !apierrors.IsConflict(err) {
@@ -118,7 +115,7 @@ func (w *Writer) HPAStatus(ctx context.Context, hpa *autoscalingv2.HorizontalPod
 		if readErr != nil {
 			return readErr
 		}
-		others = fresh.UID != hpa.UID || fresh.Annotations[ScaleEvents] != hpa.Annotations[ScaleEvents] || !equality.Semantic.DeepEqual(fresh.Status, hpa.Status)
+		others = fresh.UID != hpa.UID || fresh.Annotations[config.ScaleEvents] != hpa.Annotations[config.ScaleEvents] || !equality.Semantic.DeepEqual(fresh.Status, hpa.Status)
 		current = fresh
 		return err
 	})

@@ -22,6 +22,8 @@ import (
 	"k8s.io/kubernetes/pkg/apis/autoscaling"
 	_ "k8s.io/kubernetes/pkg/apis/autoscaling/install" // into the scheme that the strategy reads
 	"k8s.io/kubernetes/pkg/registry/autoscaling/horizontalpodautoscaler"
+
+	"github.com/berth-dev/berth/autoscaler/config"
 )
 
 var deployments = schema.GroupResource{Group: "apps", Resource: "deployments"}
@@ -90,14 +92,14 @@ func TestHPAStatusIsWrittenOnlyWhereItChanged(t *testing.T) {
 		written bool
 		want    map[string]string
 	}{
-		"nothing":            {events: "+1@2", want: map[string]string{ScaleEvents: "+1@2", "own": "x"}},
-		"the status":         {desired: 9, events: "+1@2", written: true, want: map[string]string{ScaleEvents: "+1@2", "own": "x"}},
-		"the events":         {events: "+1@2 -3@4", written: true, want: map[string]string{ScaleEvents: "+1@2 -3@4", "own": "x"}},
+		"nothing":            {events: "+1@2", want: map[string]string{config.ScaleEvents: "+1@2", "own": "x"}},
+		"the status":         {desired: 9, events: "+1@2", written: true, want: map[string]string{config.ScaleEvents: "+1@2", "own": "x"}},
+		"the events":         {events: "+1@2 -3@4", written: true, want: map[string]string{config.ScaleEvents: "+1@2 -3@4", "own": "x"}},
 		"no events any more": {written: true, want: map[string]string{"own": "x"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			hpa := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "prod",
-				Annotations: map[string]string{ScaleEvents: "+1@2", "own": "x"}}}
+			hpa := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "prod", ResourceVersion: "7",
+				Annotations: map[string]string{config.ScaleEvents: "+1@2", "own": "x"}}}
 			before := hpa.DeepCopy()
 			client := fake.NewClientset(hpa.DeepCopy())
 			w := New(client.AutoscalingV2(), nil, nil, nil, nil, nil)
@@ -106,6 +108,11 @@ func TestHPAStatusIsWrittenOnlyWhereItChanged(t *testing.T) {
 			}
 			if written := len(client.Actions()) == 1; written != tc.written {
 				t.Errorf("written: %t, want %t: %v", written, tc.written, client.Actions())
+			}
+			for _, action := range client.Actions() {
+				if version := action.(clienttesting.UpdateAction).GetObject().(metav1.Object).GetResourceVersion(); action.GetSubresource() != "status" || version != "7" {
+					t.Errorf("written %q of version %q, want the status, upon the version that was seen", action.GetSubresource(), version)
+				}
 			}
 			if diff := cmp.Diff(before, hpa); diff != "" {
 				t.Errorf("the informer's object was changed (-before +after):\n%s", diff)
@@ -179,12 +186,12 @@ func TestTheStatusSubresourceOfHPAsTakesAnnotations(t *testing.T) {
 	sent := old.DeepCopy()
 	sent.Spec.MaxReplicas = 6
 	sent.Status.DesiredReplicas = 3
-	sent.Annotations = map[string]string{ScaleEvents: "+1@2"}
+	sent.Annotations = map[string]string{config.ScaleEvents: "+1@2"}
 	ctx := request.WithNamespace(t.Context(), "prod")
 	if err := rest.BeforeUpdate(horizontalpodautoscaler.StatusStrategy, ctx, sent, old); err != nil {
 		t.Fatal(err)
 	}
-	if sent.Annotations[ScaleEvents] != "+1@2" || sent.Status.DesiredReplicas != 3 || sent.Spec.MaxReplicas != 5 {
+	if sent.Annotations[config.ScaleEvents] != "+1@2" || sent.Status.DesiredReplicas != 3 || sent.Spec.MaxReplicas != 5 {
 		t.Errorf("stored %+v", sent)
 	}
 }

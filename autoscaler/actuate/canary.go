@@ -7,7 +7,6 @@ import (
 	"context"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/component-base/metrics"
 
@@ -32,18 +31,6 @@ func (w *Writer) MakeCanary(ctx context.Context) error {
 		},
 	}
 	_, err := w.hpas.HorizontalPodAutoscalers(config.Namespace).Create(ctx, canary, metav1.CreateOptions{})
-	return err
-}
-
-// CanaryStatus writes the status of the canary where it differs from what it
-// has. It fails with a conflict where somebody has written it meanwhile.
-func (w *Writer) CanaryStatus(ctx context.Context, canary *autoscalingv2.HorizontalPodAutoscaler, status autoscalingv2.HorizontalPodAutoscalerStatus) error {
-	if equality.Semantic.DeepEqual(canary.Status, status) {
-		return nil
-	}
-	updated := canary.DeepCopy()
-	updated.Status = status
-	_, err := w.hpas.HorizontalPodAutoscalers(canary.Namespace).UpdateStatus(ctx, updated, metav1.UpdateOptions{})
 	return err
 }
 

@@ -11,15 +11,6 @@ import (
 	componentbase "k8s.io/component-base/config/v1alpha1"
 )
 
-// Name is the name of the autoscaler's Lease.
-const Name = "berth-autoscaler"
-
-// Namespace is where the autoscaler keeps its own objects.
-const Namespace = "berth-system"
-
-// CanaryName is the name of the HPA that another HPA controller is known by.
-const CanaryName = "berth-canary"
-
 // Default fills every field that the file left empty.
 func (c *Autoscaler) Default() {
 	componentbase.RecommendedDefaultClientConnectionConfiguration(&c.ClientConnection)

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package config is the AutoscalerConfiguration: what the file says, what it
-// means where it is silent, and what it may not say.
+// means where it is silent, and what it may not say; and the names of what the
+// autoscaler keeps in the API, which no file changes.
 //
 // Reading is strict: a field that does not exist is refused by name, and so is
 // one that is given twice. Nothing else of Berth reads the file.

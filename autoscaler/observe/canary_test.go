@@ -34,7 +34,7 @@ func TestTheCanaryIsNobodysHPA(t *testing.T) {
 }
 
 func TestLookAtTheCanary(t *testing.T) {
-	ours := autoscalingv2.HorizontalPodAutoscalerCondition{Type: "BerthActs", Status: corev1.ConditionTrue}
+	ours := autoscalingv2.HorizontalPodAutoscalerCondition{Type: config.BerthActs, Status: corev1.ConditionTrue}
 	theirs := autoscalingv2.HorizontalPodAutoscalerCondition{Type: autoscalingv2.AbleToScale, Status: corev1.ConditionFalse, Reason: "FailedGetScale"}
 	for name, tc := range map[string]struct {
 		present    bool

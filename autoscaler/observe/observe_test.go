@@ -265,7 +265,7 @@ func TestWake(t *testing.T) {
 	canary := hpa.DeepCopy()
 	canary.Namespace, canary.Name = config.Namespace, config.CanaryName
 	judged := canary.DeepCopy()
-	judged.Status.Conditions = []autoscalingv2.HorizontalPodAutoscalerCondition{{Type: "BerthActs"}}
+	judged.Status.Conditions = []autoscalingv2.HorizontalPodAutoscalerCondition{{Type: config.BerthActs}}
 	answered := canary.DeepCopy()
 	answered.Status.Conditions = []autoscalingv2.HorizontalPodAutoscalerCondition{{Type: autoscalingv2.AbleToScale, Status: corev1.ConditionFalse}}
 	namesake := canary.DeepCopy()

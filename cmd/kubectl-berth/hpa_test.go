@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/berth-dev/berth/autoscaler/actuate"
+	"github.com/berth-dev/berth/autoscaler/config"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -37,7 +37,7 @@ func TestExplainHPA(t *testing.T) {
 	eager := autoscalingv2.HPAScalingRules{StabilizationWindowSeconds: ptr.To[int32](0)}
 	var plain autoscalingv2.HPAScalingRules
 	grown := func(h *hpaWrapper, by int) *hpaWrapper {
-		h.Annotations = map[string]string{actuate.ScaleEvents: fmt.Sprintf("%s +%d@%d", h.UID, by, now.Add(-30*time.Second).UnixMilli())}
+		h.Annotations = map[string]string{config.ScaleEvents: fmt.Sprintf("%s +%d@%d", h.UID, by, now.Add(-30*time.Second).UnixMilli())}
 		h.Status.LastScaleTime = ptr.To(metav1.NewTime(now.Add(-30 * time.Second)))
 		return h
 	}
@@ -79,9 +79,9 @@ func TestExplainHPA(t *testing.T) {
 		"unknown kind":      {world: scaled(hpa("web").of("example.com/v1", "Shed").by(cpuPercent(80)))},
 		"of any kind":       {world: scaled(hpa("web").of("example.com/v1", "Barn").by(cpuPercent(60)))},
 		"two of one target": {world: scaled(hpa("web").by(cpuPercent(80)), hpa("web-too").of("example.com/v1", "Barn").by(cpuPercent(80)), hpa("farm").of("example.com/v1", "Farm"))},
-		"refused": {world: scaled(hpa("web").by(cpuPercent(20)).said("Conflicted", v1.ConditionTrue, "TargetHasVPA",
+		"refused": {world: scaled(hpa("web").by(cpuPercent(20)).said(config.Conflicted, v1.ConditionTrue, "TargetHasVPA",
 			`target Deployment/web already has VerticalPodAutoscaler "web"; this HorizontalPodAutoscaler is not acted on`))},
-		"preferred": {world: scaled(hpa("web").by(cpuPercent(85)).said("Conflicted", v1.ConditionTrue, "HoldsTarget",
+		"preferred": {world: scaled(hpa("web").by(cpuPercent(85)).said(config.Conflicted, v1.ConditionTrue, "HoldsTarget",
 			`target Deployment/web is also wanted by VerticalPodAutoscaler "web", not acted on`))},
 		"not served":              {world: scaled(hpa("web").by(cpuPercent(80))).asks(samples{down: errNotServed})},
 		"no adapter":              {world: scaled(hpa("web").by(everyKind[2])).withoutAdapter()},

@@ -5,11 +5,10 @@ package main
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"github.com/berth-dev/berth/autoscaler"
-	"github.com/berth-dev/berth/autoscaler/actuate"
+	"github.com/berth-dev/berth/autoscaler/config"
 	"github.com/berth-dev/berth/autoscaler/guard"
 	"github.com/berth-dev/berth/autoscaler/horizontal"
 	"github.com/berth-dev/berth/autoscaler/observe"
@@ -76,23 +75,9 @@ func stock[L runtime.Object](informer cache.SharedIndexInformer, what string, li
 // their place is one that is too old for any window: the decision is then
 // the one that metrics call for now, and stabilization is left to be told.
 func (s *scaling) inputFor(ctx context.Context, hpa *autoscalingv2.HorizontalPodAutoscaler) (horizontal.Input, error) {
-	h := s.tuning.Horizontal
-	in := horizontal.Input{
-		Now: s.now,
-		HPA: hpa,
-		Config: horizontal.Config{
-			Tolerance:               *h.Tolerance,
-			DownscaleStabilization:  h.DownscaleStabilization.Duration,
-			CPUInitializationPeriod: h.CPUInitializationPeriod.Duration,
-			InitialReadinessDelay:   h.InitialReadinessDelay.Duration,
-			ScaleToZero:             h.ScaleToZero,
-		},
-		Refused: refusalOf(hpa),
-	}
-	if uid, kept, _ := strings.Cut(hpa.Annotations[actuate.ScaleEvents], " "); uid == string(hpa.UID) {
-		// What can not be read is forgotten, as the autoscaler does.
-		in.History, _ = horizontal.Recall(kept, s.now)
-	}
+	in := horizontal.Input{Now: s.now, HPA: hpa, Config: autoscaler.EngineConfig(s.tuning.Horizontal), Refused: refusalOf(hpa)}
+	// What can not be read is forgotten, as the autoscaler does.
+	in.History, _ = autoscaler.Recall(hpa, s.now)
 	in.History.Recommendations = []horizontal.Recommendation{{}}
 	scale, err := s.reader.Scale(ctx, hpa.Namespace, hpa.Spec.ScaleTargetRef)
 	if err != nil {
@@ -107,7 +92,7 @@ func (s *scaling) inputFor(ctx context.Context, hpa *autoscalingv2.HorizontalPod
 // target first is known to the leader, and to the HPA by its condition.
 func refusalOf(hpa *autoscalingv2.HorizontalPodAutoscaler) string {
 	for _, condition := range hpa.Status.Conditions {
-		if condition.Type == autoscaler.Conflicted && condition.Status == v1.ConditionTrue && guard.StandingOf(guard.Reason(condition.Reason)) == guard.Refused {
+		if condition.Type == config.Conflicted && condition.Status == v1.ConditionTrue && guard.StandingOf(guard.Reason(condition.Reason)) == guard.Refused {
 			return condition.Message
 		}
 	}

@@ -1,0 +1,24 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+const (
+	// Name is the name of the autoscaler's Lease.
+	Name = "berth-autoscaler"
+	// Namespace is where the autoscaler keeps its own objects.
+	Namespace = "berth-system"
+	// CanaryName is the name of the HPA that another HPA controller is known by.
+	CanaryName = "berth-canary"
+)
+
+const (
+	// BerthActs is the condition of the canary that tells whether Berth writes scales and statuses of HPAs. It is
+	// there, and not on every HPA, because an HPA that has another master is not Berth's to write.
+	BerthActs = "BerthActs"
+	// Conflicted is the condition of an HPA or VPA that meets another one on its target.
+	Conflicted = "Conflicted"
+	// ScaleEvents is the annotation of an HPA that keeps the changes that its rate policies count, for the next process.
+	// It is as safe as the spec: who may write the one may write the other.
+	ScaleEvents = "berth.dev/scale-events"
+)
