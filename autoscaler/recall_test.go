@@ -128,7 +128,7 @@ func TestWhatTheNextProcessCountsIsWrittenBehindTheScale(t *testing.T) {
 		if diff := cmp.Diff([]string{"3→5"}, s.writes()); diff != "" {
 			t.Fatalf("scales (-want +got):\n%s", diff)
 		}
-		if hpa := s.hpa("web"); hpa.Status.LastScaleTime == nil || hpa.Annotations[actuate.ScaleEvents] == "" {
+		if hpa := s.hpa("web"); hpa.Status.LastScaleTime == nil || hpa.Annotations[config.ScaleEvents] == "" {
 			t.Errorf("status %+v and annotations %v do not tell of the rescale", hpa.Status, hpa.Annotations)
 		}
 	})

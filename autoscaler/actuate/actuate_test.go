@@ -137,7 +137,7 @@ func TestHPAStatusOutlivesAnEdit(t *testing.T) {
 		"of the spec":   {edit: func(hpa *autoscalingv2.HorizontalPodAutoscaler) { hpa.Spec.MaxReplicas = 7 }},
 		"of the status": {edit: func(hpa *autoscalingv2.HorizontalPodAutoscaler) { hpa.Status.DesiredReplicas = 4 }, wantRefused: true},
 		"of the scale events": {edit: func(hpa *autoscalingv2.HorizontalPodAutoscaler) {
-			hpa.Annotations = map[string]string{ScaleEvents: "1 +2@3"}
+			hpa.Annotations = map[string]string{config.ScaleEvents: "1 +2@3"}
 		}, wantRefused: true},
 		"into another of them": {edit: func(hpa *autoscalingv2.HorizontalPodAutoscaler) { hpa.UID = "2" }, wantRefused: true},
 	} {
@@ -168,7 +168,7 @@ func TestHPAStatusOutlivesAnEdit(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !tc.wantRefused {
-				current.Annotations, current.Status.DesiredReplicas = map[string]string{ScaleEvents: "1 +5@6"}, 9
+				current.Annotations, current.Status.DesiredReplicas = map[string]string{config.ScaleEvents: "1 +5@6"}, 9
 			}
 			if diff := cmp.Diff(current, got); diff != "" {
 				t.Errorf("HPA (-want +got):\n%s", diff)

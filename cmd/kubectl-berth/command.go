@@ -60,7 +60,8 @@ A pod that a StatefulSet wants and has not made yet is explained too.
 
 Of a HorizontalPodAutoscaler (hpa/NAME), print the numbers behind its decision:
 what the controller wrote last, and then, from one look at the metrics, the value,
-the ratio to the target and the proposal of each metric, and what limits them.
+the ratio to the target and the proposal of each metric, what limits them, and
+whether Berth acts on HPAs, or leaves them to another controller.
 Recommendations of the last minutes, by which replicas are stabilized, are in the
 memory of the autoscaler that leads.`
 

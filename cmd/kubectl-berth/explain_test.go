@@ -4,7 +4,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -44,11 +43,11 @@ func failed(pod, uid, message string, at int64) *v1.Event {
 // forbidden makes an API server refuse to list something in a namespace.
 func forbidden(resource, namespace string) func(*fake.Clientset) {
 	return func(client *fake.Clientset) {
-		client.PrependReactor("list", resource, func(action clienttesting.Action) (bool, runtime.Object, error) {
+		client.PrependReactor("*", resource, func(action clienttesting.Action) (bool, runtime.Object, error) {
 			if action.GetNamespace() != namespace {
 				return false, nil, nil
 			}
-			return true, nil, apierrors.NewForbidden(action.GetResource().GroupResource(), "", errors.New(`User "jane" cannot list it`))
+			return true, nil, apierrors.NewForbidden(action.GetResource().GroupResource(), "", fmt.Errorf(`User "jane" cannot %s it`, action.GetVerb()))
 		})
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/berth-dev/berth/autoscaler/config"
 	"github.com/berth-dev/berth/autoscaler/horizontal"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	v1 "k8s.io/api/core/v1"
@@ -43,7 +42,7 @@ func (c *cluster) explainHPA(ctx context.Context, name string) (*hpaReport, erro
 		in.Now = c.now()
 	}
 	report := newHPAReport(in, horizontal.Decide(in))
-	report.Configuration, report.Notes = s.tuning.origin, append(s.tuning.notes(), notes...)
+	report.BerthActs, report.Configuration, report.Notes = s.acts(), s.tuning.origin, append(s.tuning.notes(), notes...)
 	return report, nil
 }
 
@@ -51,9 +50,6 @@ func (c *cluster) explainHPA(ctx context.Context, name string) (*hpaReport, erro
 func (t tuning) notes() (notes []string) {
 	if t.unread != "" {
 		notes = append(notes, fmt.Sprintf("the autoscaler's configuration was not found (%s): kube-controller-manager's defaults are taken; name the file by --autoscaler-config", t.unread))
-	}
-	if t.Horizontal.Mode == config.Observe {
-		notes = append(notes, "berth-autoscaler decides, and leaves scaling to another controller (horizontal.mode is Observe)")
 	}
 	return notes
 }

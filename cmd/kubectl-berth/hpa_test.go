@@ -83,12 +83,21 @@ func TestExplainHPA(t *testing.T) {
 			`target Deployment/web already has VerticalPodAutoscaler "web"; this HorizontalPodAutoscaler is not acted on`))},
 		"preferred": {world: scaled(hpa("web").by(cpuPercent(85)).said(config.Conflicted, v1.ConditionTrue, "HoldsTarget",
 			`target Deployment/web is also wanted by VerticalPodAutoscaler "web", not acted on`))},
-		"not served":              {world: scaled(hpa("web").by(cpuPercent(80))).asks(samples{down: errNotServed})},
-		"no adapter":              {world: scaled(hpa("web").by(everyKind[2])).withoutAdapter()},
-		"too slow":                {world: scaled(hpa("web").by(cpuPercent(80))).asks(samples{down: context.DeadlineExceeded})},
-		"without rights":          {world: scaled(hpa("web").by(cpuPercent(80))).asks(samples{down: errForbidden})},
-		"one of two":              {world: scaled(hpa("web").by(cpuPercent(20), external("cost", average("1")), external("price", average("1"))))},
-		"observed":                {world: scaled(hpa("web").by(cpuPercent(60))), args: tuned("horizontal: {mode: Observe, tolerance: 0.6}\n")},
+		"not served":     {world: scaled(hpa("web").by(cpuPercent(80))).asks(samples{down: errNotServed})},
+		"no adapter":     {world: scaled(hpa("web").by(everyKind[2])).withoutAdapter()},
+		"too slow":       {world: scaled(hpa("web").by(cpuPercent(80))).asks(samples{down: context.DeadlineExceeded})},
+		"without rights": {world: scaled(hpa("web").by(cpuPercent(80))).asks(samples{down: errForbidden})},
+		"one of two":     {world: scaled(hpa("web").by(cpuPercent(20), external("cost", average("1")), external("price", average("1"))))},
+		"observed":       {world: scaled(hpa("web").by(cpuPercent(60))), args: tuned("horizontal: {mode: Observe, tolerance: 0.6}\n")},
+		"another controller": {world: scaled(hpa("web").by(cpuPercent(60))).tells(v1.ConditionFalse, "OtherController",
+			"another HPA controller answers for this canary: Berth decides, and writes no scale and no status, until that one is off (kube-controller-manager: --controllers=*,-horizontal-pod-autoscaler-controller)")},
+		"another controller yaml": {world: scaled(hpa("web").by(cpuPercent(60))).tells(v1.ConditionFalse, "OtherController", "another HPA controller answers for this canary"), args: "-o yaml"},
+		"judging": {world: scaled(hpa("web").by(cpuPercent(60))).tells(v1.ConditionUnknown, "Judging",
+			"Berth writes no scale and no status before it is known whether another HPA controller answers for this canary")},
+		"nobody has looked":       {world: scaled(hpa("web").by(cpuPercent(60))).tells("", "", "")},
+		"no canary":               {world: scaled(hpa("web").by(cpuPercent(60))).withoutCanary()},
+		"canary not read":         {world: scaled(hpa("web").by(cpuPercent(60))).but(forbidden("horizontalpodautoscalers", config.Namespace))},
+		"nobody is looked for":    {world: scaled(hpa("web").by(cpuPercent(60))).tells(v1.ConditionFalse, "OtherController", "of another time"), args: tuned("horizontal: {canary: None}\n")},
 		"configuration not found": {world: scaled(hpa("web").by(cpuPercent(85))), args: "--autoscaler-namespace elsewhere"},
 	}
 	for name, test := range tests {
@@ -134,6 +143,7 @@ func TestExplainHPAAgainstAServer(t *testing.T) {
 			}
 		},
 		"berth-autoscaler": missing,
+		"berth-canary":     object(acting()),
 		"depth":            missing,
 		"requests": func(w http.ResponseWriter, r *http.Request) {
 			if accept := r.Header.Get("Accept"); strings.Contains(accept, "protobuf") {

@@ -41,6 +41,7 @@ func (r *hpaReport) text(out io.Writer) error {
 	foot := fieldWriter(out)
 	fmt.Fprintln(foot)
 	r.decided(foot)
+	fmt.Fprintf(foot, "Berth acts:\t%s\n", r.BerthActs)
 	for _, note := range r.Notes {
 		fmt.Fprintf(foot, "Note:\t%s\n", note)
 	}

@@ -32,7 +32,9 @@ type hpaReport struct {
 	// Metrics are those of the spec, in that order.
 	Metrics  []metricReport `json:"metrics,omitempty"`
 	Decision hpaDecision    `json:"decision"`
-	Notes    []string       `json:"notes,omitempty"`
+	// BerthActs is whether the decision is one that Berth carries out.
+	BerthActs actsReport `json:"berthActs"`
+	Notes     []string   `json:"notes,omitempty"`
 
 	now time.Time
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/berth-dev/berth/autoscaler/config"
 	"github.com/berth-dev/berth/autoscaler/metrics"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
@@ -97,7 +98,7 @@ func external(name string, target autoscalingv2.MetricTarget) autoscalingv2.Metr
 }
 
 // scaled is a world with Deployment web, which has four replicas and their pods: web-0 to web-3 use 900m cpu, of
-// the 1 that they ask for, and 600Mi. There is nothing of the autoscaler's but its name.
+// the 1 that they ask for, and 600Mi. Of the autoscaler there is its name, and the word that it acts.
 func scaled(hpas ...*hpaWrapper) *world {
 	w := zones(&appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "web"},
@@ -113,6 +114,7 @@ func scaled(hpas ...*hpaWrapper) *world {
 	for _, h := range hpas {
 		w.add(h.Obj())
 	}
+	w.add(acting())
 	adapter := adapter{"requests": 120_000, "hits": 1500_000, "depth": 90_000, "lag": 0}
 	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{{Group: "example.com", Version: "v1"}})
 	for _, kind := range []string{"Farm", "Barn"} {
@@ -142,6 +144,29 @@ func inPhase(phase v1.PodPhase) func(*v1.Pod) { return func(p *v1.Pod) { p.Statu
 // asks gives the metrics of resources another answer.
 func (w *world) asks(s samples) *world {
 	w.gauges.samples = func(string) metrics.PodMetricsLister { return s }
+	return w
+}
+
+// acting is the canary, which tells that nobody else scales by HPAs.
+func acting() *autoscalingv2.HorizontalPodAutoscaler {
+	canary := hpa(config.CanaryName).said(config.BerthActs, v1.ConditionTrue, "NoOtherController", "no other HPA controller has answered for this canary: Berth writes scales and statuses").Obj()
+	canary.Namespace = config.Namespace
+	return canary
+}
+
+// tells changes what the canary tells; no status is no word.
+func (w *world) tells(status v1.ConditionStatus, reason, message string) *world {
+	canary := w.objects[len(w.objects)-1].(*autoscalingv2.HorizontalPodAutoscaler)
+	canary.Status.Conditions = nil
+	if status != "" {
+		canary.Status.Conditions = []autoscalingv2.HorizontalPodAutoscalerCondition{{Type: config.BerthActs, Status: status, Reason: reason, Message: message}}
+	}
+	return w
+}
+
+// withoutCanary takes the canary away.
+func (w *world) withoutCanary() *world {
+	w.objects = w.objects[:len(w.objects)-1]
 	return w
 }
 

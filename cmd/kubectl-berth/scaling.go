@@ -32,6 +32,10 @@ type scaling struct {
 	reader *observe.Reader
 	tuning tuning
 	now    time.Time
+
+	// canary is nil where there is none, or where it can not be read.
+	canary       *autoscalingv2.HorizontalPodAutoscaler
+	canaryUnread error
 }
 
 // readScaling fills the autoscaler's own reader with one listing of the
@@ -51,6 +55,10 @@ func (c *cluster) readScaling(ctx context.Context) (*scaling, error) {
 		stock(apps.ReplicaSets().Informer(), "ReplicaSets", c.kube.AppsV1().ReplicaSets(c.namespace).List),
 		stock(apps.StatefulSets().Informer(), "StatefulSets", c.kube.AppsV1().StatefulSets(c.namespace).List),
 		func(ctx context.Context) (err error) { s.tuning, err = c.readTuning(ctx); return err },
+		func(ctx context.Context) error {
+			s.canary, s.canaryUnread = observe.NewCanary(c.kube.AutoscalingV2()).Look(ctx)
+			return ctx.Err()
+		},
 	)
 	for _, hpa := range reader.HPAs() {
 		s.hpas[hpa.Name] = hpa
