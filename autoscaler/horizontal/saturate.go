@@ -5,27 +5,19 @@ package horizontal
 
 import "math"
 
-// saturate32 converts to the nearest number that fits; no number becomes 0. A plain conversion would leave it to the processor.
-func saturate32(f float64) int32 {
-	switch {
-	case f >= math.MaxInt32:
-		return math.MaxInt32
-	case f <= math.MinInt32:
-		return math.MinInt32
-	case math.IsNaN(f):
-		return 0
-	}
-	return int32(f)
-}
+func saturate32(f float64) int32 { return saturate[int32](f, math.MinInt32, math.MaxInt32) }
 
-func saturate64(f float64) int64 {
+func saturate64(f float64) int64 { return saturate[int64](f, math.MinInt64, math.MaxInt64) }
+
+// saturate converts to the nearest number that fits; no number becomes 0. A plain conversion would leave it to the processor.
+func saturate[I int32 | int64](f float64, least, most I) I {
 	switch {
-	case f >= math.MaxInt64:
-		return math.MaxInt64
-	case f <= math.MinInt64:
-		return math.MinInt64
+	case f >= float64(most):
+		return most
+	case f <= float64(least):
+		return least
 	case math.IsNaN(f):
 		return 0
 	}
-	return int64(f)
+	return I(f)
 }

@@ -25,21 +25,10 @@ func TestTwoHPAControllers(t *testing.T) {
 	testenv.Test(t, features.New("a cluster with another HPA controller").
 		Assess("has one HPA controller at any time", step(func(ctx context.Context, t *testing.T, s scene) {
 			s.ownOnly(t, "it starts a cluster to switch an HPA controller on in")
-			cluster, err := fixture.Start(ctx, fixture.Options{
-				Name: "e2e-canary", Bin: bin(), Nodes: 3, Zones: 3, AutoscalerConfig: testdata("canary.yaml"),
+			cluster := ownCluster(ctx, t, fixture.Options{
+				Name: "e2e-canary", Nodes: 3, Zones: 3, AutoscalerConfig: testdata("canary.yaml"),
 			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := cluster.Down(t.Failed()); err != nil {
-					t.Error(err)
-				}
-				if t.Failed() {
-					t.Log("logs of the cluster are in", cluster.Logs)
-				}
-			})
-			testenv.WithContext(context.WithValue(ctx, clusterKey{}, cluster)).Test(t, oneMaster())
+			on(ctx, cluster).Test(t, oneMaster())
 		})).
 		Feature())
 }

@@ -27,21 +27,10 @@ func TestLostVolume(t *testing.T) {
 	testenv.Test(t, features.New("a cluster that loses nodes").
 		Assess("gives up what it was told to, and nothing else", step(func(ctx context.Context, t *testing.T, s scene) {
 			s.ownOnly(t, "it starts a cluster to take nodes from")
-			cluster, err := fixture.Start(ctx, fixture.Options{
-				Name: "e2e-lost", Bin: bin(), Nodes: 6, Zones: 3, AutoscalerConfig: testdata("autoscaler.yaml"),
+			cluster := ownCluster(ctx, t, fixture.Options{
+				Name: "e2e-lost", Nodes: 6, Zones: 3, AutoscalerConfig: testdata("autoscaler.yaml"),
 			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := cluster.Down(t.Failed()); err != nil {
-					t.Error(err)
-				}
-				if t.Failed() {
-					t.Log("logs of the cluster are in", cluster.Logs)
-				}
-			})
-			testenv.WithContext(context.WithValue(ctx, clusterKey{}, cluster)).Test(t, lostAndReleased(), lostAndFound(), lostTogether())
+			on(ctx, cluster).Test(t, lostAndReleased(), lostAndFound(), lostTogether())
 		})).
 		Feature())
 }

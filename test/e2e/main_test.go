@@ -86,6 +86,30 @@ func sharedCluster(ctx context.Context) (*fixture.Cluster, error) {
 	return cluster, err
 }
 
+// ownCluster starts a cluster for one test, which does to it what others could not bear, and takes it down after the test.
+func ownCluster(ctx context.Context, t *testing.T, o fixture.Options) *fixture.Cluster {
+	t.Helper()
+	o.Bin = bin()
+	cluster, err := fixture.Start(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cluster.Down(t.Failed()); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Log("logs of the cluster are in", cluster.Logs)
+		}
+	})
+	return cluster
+}
+
+// on is the environment of the tests of a cluster.
+func on(ctx context.Context, cluster *fixture.Cluster) env.Environment {
+	return testenv.WithContext(context.WithValue(ctx, clusterKey{}, cluster))
+}
+
 // bin is the folder of the programs.
 func bin() string {
 	if dir := os.Getenv("BERTH_BIN"); dir != "" {

@@ -31,7 +31,7 @@ func TestOtherSettings(t *testing.T) {
 		Assess("keeps the same promises", step(func(ctx context.Context, t *testing.T, s scene) {
 			s.ownOnly(t, "it starts a cluster with other settings")
 			cluster := startOther(ctx, t)
-			testenv.WithContext(context.WithValue(ctx, clusterKey{}, cluster)).Test(t,
+			on(ctx, cluster).Test(t,
 				gangBesideSet(), withoutVPA(), conflictAtRunTime(), conflictOlderThanPolicies())
 		})).
 		Feature())
@@ -43,9 +43,8 @@ func startOther(ctx context.Context, t *testing.T) *fixture.Cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cluster, err := fixture.Start(ctx, fixture.Options{
+	cluster := ownCluster(ctx, t, fixture.Options{
 		Name:   "e2e-other",
-		Bin:    bin(),
 		Nodes:  3,
 		Zones:  3,
 		VPAOff: true,
@@ -57,17 +56,6 @@ func startOther(ctx context.Context, t *testing.T) *fixture.Cluster {
 			testdata("podgroups.yaml"),
 		},
 		SchedulerConfig: testdata("scheduler-with-coscheduling.yaml"),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := cluster.Down(t.Failed()); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Log("logs of the cluster are in", cluster.Logs)
-		}
 	})
 	if err := podgroupv1.AddToScheme(cluster.Objects.GetScheme()); err != nil {
 		t.Fatal(err)

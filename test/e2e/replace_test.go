@@ -33,22 +33,11 @@ func TestReplace(t *testing.T) {
 	testenv.Test(t, features.New("a cluster whose scheduler is replaced").
 		Assess("has one scheduler at any time", step(func(ctx context.Context, t *testing.T, s scene) {
 			s.ownOnly(t, "it starts a cluster to take kube-scheduler away from")
-			cluster, err := fixture.Start(ctx, fixture.Options{
-				Name: "e2e-replace", Bin: bin(), Nodes: 3, Zones: 3, BerthOff: true,
+			cluster := ownCluster(ctx, t, fixture.Options{
+				Name: "e2e-replace", Nodes: 3, Zones: 3, BerthOff: true,
 				Apply: []string{filepath.Join(root, "manifests/crd"), filepath.Join(root, "manifests/overlays/replace")},
 			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := cluster.Down(t.Failed()); err != nil {
-					t.Error(err)
-				}
-				if t.Failed() {
-					t.Log("logs of the cluster are in", cluster.Logs)
-				}
-			})
-			testenv.WithContext(context.WithValue(ctx, clusterKey{}, cluster)).Test(t, takeover())
+			on(ctx, cluster).Test(t, takeover())
 		})).
 		Feature())
 }

@@ -28,33 +28,31 @@ const (
 
 // MetricsServerComponent scrapes as often as metrics-server can be told to.
 func MetricsServerComponent(p Place, port int) kwokconfig.Component {
-	return component(p, MetricsServer, p.ClusterBin,
+	return component(p, MetricsServer, p.ClusterBin, append(aggregated(p, port),
 		"--kubeconfig="+p.Kubeconfig(),
-		"--authentication-kubeconfig="+p.Kubeconfig(),
-		"--authorization-kubeconfig="+p.Kubeconfig(),
-		"--bind-address=127.0.0.1",
-		"--secure-port="+strconv.Itoa(port),
-		"--tls-cert-file="+p.Dir+"/pki/admin.crt",
-		"--tls-private-key-file="+p.Dir+"/pki/admin.key",
 		"--kubelet-preferred-address-types=InternalIP",
 		"--kubelet-use-node-status-port",
 		"--kubelet-insecure-tls",
 		"--kubelet-request-timeout=5s",
 		"--metric-resolution=10s",
-	)
+	)...)
 }
 
 // MetricsAdapterComponent serves the metrics that are no resources.
 func MetricsAdapterComponent(p Place, port int) kwokconfig.Component {
-	return component(p, MetricsAdapter, p.ClusterBin,
-		"--lister-kubeconfig="+p.Kubeconfig(),
-		"--authentication-kubeconfig="+p.Kubeconfig(),
-		"--authorization-kubeconfig="+p.Kubeconfig(),
+	return component(p, MetricsAdapter, p.ClusterBin, append(aggregated(p, port), "--lister-kubeconfig="+p.Kubeconfig())...)
+}
+
+// aggregated are the flags of a server whose API the API server offers as its own.
+func aggregated(p Place, port int) []string {
+	return []string{
+		"--authentication-kubeconfig=" + p.Kubeconfig(),
+		"--authorization-kubeconfig=" + p.Kubeconfig(),
 		"--bind-address=127.0.0.1",
-		"--secure-port="+strconv.Itoa(port),
-		"--tls-cert-file="+p.Dir+"/pki/admin.crt",
-		"--tls-private-key-file="+p.Dir+"/pki/admin.key",
-	)
+		"--secure-port=" + strconv.Itoa(port),
+		"--tls-cert-file=" + p.Dir + "/pki/admin.crt",
+		"--tls-private-key-file=" + p.Dir + "/pki/admin.key",
+	}
 }
 
 // StorageComponent is the storage of the cluster and what kubelets do about it.

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/berth-dev/berth/test/perf/report"
 )
 
 // column is a figure of a turn. All of them are better when smaller.
@@ -50,9 +52,9 @@ func write(w io.Writer, who []subject, runs []run) error {
 				values = append(values, c.figure(theirs[i]))
 				ratios = append(ratios, c.figure(theirs[i])/c.figure(ours[i]))
 			}
-			cell := fmt.Sprintf(c.format, median(values))
+			cell := fmt.Sprintf(c.format, report.Median(values))
 			if s.name != berth {
-				cell += fmt.Sprintf(" (%.1f×)", median(ratios))
+				cell += fmt.Sprintf(" (%.1f×)", report.Median(ratios))
 			}
 			fmt.Fprintf(table, "| %s\t", cell)
 		}
@@ -64,13 +66,4 @@ func write(w io.Writer, who []subject, runs []run) error {
 // pick are the runs of one, round by round.
 func pick(runs []run, subject string) []run {
 	return slices.DeleteFunc(slices.Clone(runs), func(r run) bool { return r.subject != subject })
-}
-
-// median of no numbers is zero.
-func median(numbers []float64) float64 {
-	if len(numbers) == 0 {
-		return 0
-	}
-	sorted := slices.Sorted(slices.Values(numbers))
-	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
 }

@@ -43,7 +43,7 @@ func Write(w io.Writer, base, ours string, runs []Run) error {
 				a, b = append(a, number(left[i])), append(b, number(right[i]))
 				ratios = append(ratios, b[i]/a[i])
 			}
-			fmt.Fprintf(table, "| %.0f\t| %.0f\t| %.2f\t", median(a), median(b), median(ratios))
+			fmt.Fprintf(table, "| %.0f\t| %.0f\t| %.2f\t", Median(a), Median(b), Median(ratios))
 		}
 		fmt.Fprintln(table, "|")
 	}
@@ -64,8 +64,8 @@ func pick(runs []Run, name, profile string) []Run {
 	return slices.DeleteFunc(slices.Clone(runs), func(r Run) bool { return r.Case != name || r.Profile != profile })
 }
 
-// median of no numbers is zero.
-func median(numbers []float64) float64 {
+// Median of no numbers is zero.
+func Median(numbers []float64) float64 {
 	if len(numbers) == 0 {
 		return 0
 	}
