@@ -47,10 +47,11 @@ demo: build cluster-build ## Build everything, start a control plane and tell th
 	go run ./test/demo --bin $(BIN) $(if $(STAY),--stay)
 
 .PHONY: fuzz
-fuzz: ## Fuzz every parser for a while (FUZZTIME=30s each)
+fuzz: ## Fuzz every parser for a while (FUZZTIME=30s each), and play STORIES=10000 through upstream's HPA controller and Berth's
 	@set -e; for pkg in $$(grep -rlE 'func Fuzz' --include=*_test.go . | xargs -n1 dirname | sort -u); do \
 		for f in $$(grep -hoE 'func Fuzz[A-Za-z]+' $$pkg/*_test.go | cut -c6-); do \
 			go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(or $(FUZZTIME),30s) $$pkg; done; done
+	go test -v -count=1 -timeout 6h -run '^TestStoriesMatchUpstream$$' ./autoscaler/horizontal -stories $(or $(STORIES),10000) -seed $(or $(SEED),1)
 
 .PHONY: bench
 bench: ## Run the benchmarks

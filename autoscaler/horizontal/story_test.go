@@ -294,17 +294,20 @@ func (b *berthed) apply(k kind, r *rand.Rand) {
 	}
 }
 
-// TestStoriesMatchUpstream is the definition of correct: any history, sync by sync, as kube-controller-manager. The long run:
+// TestStoriesMatchUpstream is the definition of correct: any history, sync by sync, as kube-controller-manager. The long run,
+// which `make fuzz` ends with, says how far it is:
 //
-//	go test -run Stories -timeout 3h ./autoscaler/horizontal -stories 10000
+//	go test -v -run Stories -timeout 6h ./autoscaler/horizontal -stories 10000
 func TestStoriesMatchUpstream(t *testing.T) {
 	syncs := 0
 	for i := range *storyCount {
 		s := newStory(*storySeed+int64(i), *storySteps)
 		syncs += len(s.steps)
 		mustMatch(t, s)
+		if played := i + 1; played%200 == 0 || played == *storyCount {
+			t.Logf("%d of %d stories, %d syncs, %s of virtual time", played, *storyCount, syncs, time.Duration(syncs)*syncPeriod)
+		}
 	}
-	t.Logf("%d stories, %d syncs, %s of virtual time", *storyCount, syncs, time.Duration(syncs)*syncPeriod)
 }
 
 // FuzzUpstream looks for other stories for as long as it is let. A seed is all that it varies, as bytes would
