@@ -42,6 +42,7 @@ func oneMaster() features.Feature {
 			s.create(ctx, t, fixture.Workload{Name: "early", Replicas: 1, CPU: "50m"}.Deployment(), early.HPA())
 			s.awaitReplicas(ctx, t, "early", 2)
 			t.Log(s.awaitCanary(ctx, t, corev1.ConditionTrue, "NoOtherController"))
+			s.says(ctx, t, []string{"explain", "hpa/early"}, "Berth acts:  yes\n")
 			if by, err := s.statusWriters(ctx, "early"); err != nil || by != fixture.Autoscaler {
 				t.Errorf("the status of the HPA is written by %s (error %v), want %s alone", by, err, fixture.Autoscaler)
 			}
@@ -61,6 +62,7 @@ func oneMaster() features.Feature {
 			s.berths().awaitEvent(ctx, t, "HorizontalPodAutoscaler", config.CanaryName, "OtherController", "--controllers=")
 			s.create(ctx, t, fixture.Workload{Name: "late", Replicas: 1, CPU: "50m"}.Deployment(), late.HPA())
 			s.awaitReplicas(ctx, t, "late", 2)
+			s.says(ctx, t, []string{"explain", "hpa/late"}, "Berth acts:  no: ", "--controllers=", "OtherController")
 			theirs := func(ctx context.Context) (string, bool, error) {
 				by, err := s.statusWriters(ctx, "late")
 				return by, by == kubeControllerManager, err
