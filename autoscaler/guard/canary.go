@@ -26,8 +26,11 @@ const (
 //
 //   - Berth is master only after a time of patience without an answer, all of it with the canary in sight;
 //   - the first answer ends that at once, and so does a canary that is out of sight for as long;
-//   - the canary is written while nobody knows who the master is, and once in a time of patience while
-//     another is: never where Berth is.
+//   - answers are cleared away while nobody knows who the master is, and once in a time of patience while
+//     another is: never where Berth is. That it is, is written there once, and a canary that somebody has
+//     deleted is made anew;
+//   - a controller that answers so slowly that it is taken for gone is so no more than four times, if it
+//     answers within ten times the patience.
 
 // CanarySight is what one look at the canary has shown.
 type CanarySight int
@@ -83,7 +86,8 @@ type CanaryHistory struct {
 	seen     time.Time     // when the canary was there last
 	asked    time.Time     // since when the open question is open; zero: none is
 	answered time.Time     // when the last question was answered
-	slowest  time.Duration // that an answer took
+	since    time.Time     // when Berth became master last
+	slowest  time.Duration // that an answer took, as far as is known
 }
 
 // Asked tells that the step was done: the silence counts from now.
@@ -92,9 +96,16 @@ func (h CanaryHistory) Asked(now time.Time) CanaryHistory {
 	return h
 }
 
-// slow answers take less than so many times the patience, and make Berth more
-// patient. What answers later is a controller that was switched on meanwhile.
-const slow = 2
+const (
+	// slow answers take less than so many times the patience, and make Berth more
+	// patient. What answers later may be a controller that was switched on meanwhile.
+	slow = 2
+	// Who answers so soon after Berth became master, in times of patience, may be that slow, or was
+	// switched on: Berth becomes twice as patient, and not much more, since it cannot know.
+	soon = 10
+	// Berth is never more patient than so many times: one that is known to need soon is not taken for gone.
+	longest = 16
+)
 
 // JudgeCanary decides who is master.
 func JudgeCanary(in CanaryInput) CanaryDecision {
@@ -103,11 +114,15 @@ func JudgeCanary(in CanaryInput) CanaryDecision {
 	if !h.asked.IsZero() {
 		silence = in.Now.Sub(h.asked)
 	}
-	if in.Sight == CanaryAnswered && silence < slow*in.Patience {
-		h.slowest = max(h.slowest, silence)
+	if in.Sight == CanaryAnswered {
+		if h.master == Ours && in.Now.Sub(h.since) < soon*in.Patience {
+			h.slowest = h.patience(in.Patience)
+		}
+		if silence < slow*in.Patience {
+			h.slowest = max(h.slowest, silence)
+		}
 	}
-	// Twice, for one attempt of theirs may meet a write of ours. Who was taken for gone by mistake once is not twice.
-	patience := max(in.Patience, 2*h.slowest)
+	patience := h.patience(in.Patience)
 
 	switch in.Sight {
 	case CanaryUnseen:
@@ -118,10 +133,10 @@ func JudgeCanary(in CanaryInput) CanaryDecision {
 		h.seen = in.Now
 		switch {
 		case h.master == Ours:
+		case silence >= patience:
+			h.master, h.since = Ours, in.Now
 		case h.asked.IsZero():
 			step = AskCanary
-		case silence >= patience:
-			h.master = Ours
 		}
 	case CanaryAnswered:
 		h.seen = in.Now
@@ -132,10 +147,15 @@ func JudgeCanary(in CanaryInput) CanaryDecision {
 			step = AskCanary
 		}
 	}
-	if in.Now.Sub(h.seen) >= patience {
+	if in.Now.Sub(h.seen) >= in.Patience {
 		h.master = Unjudged
 	}
 	return CanaryDecision{Master: h.master, Step: step, Silence: silence, Patience: patience, History: h}
+}
+
+// patience is how long a silence is enough: twice what an answer took, for one attempt of theirs may meet a write of ours.
+func (h CanaryHistory) patience(least time.Duration) time.Duration {
+	return max(least, min(2*h.slowest, longest*least))
 }
 
 // theirPace is what kube-controller-manager's HPA controller takes for one request

@@ -68,8 +68,9 @@ func oneMaster() features.Feature {
 				return by, by == kubeControllerManager, err
 			}
 			s.until(ctx, t, "an HPA that the other controller writes", theirs)
-			// Longer than it takes to ask the other one anew, and to hear nothing.
-			s.stays(ctx, t, "an HPA that Berth does not write", 45*time.Second, theirs)
+			// Longer than it takes to ask the other one anew, and to hear nothing: twice the patience
+			// for each, as it came soon after Berth had taken over.
+			s.stays(ctx, t, "an HPA that Berth does not write", 55*time.Second, theirs)
 			t.Log(s.awaitCanary(ctx, t, corev1.ConditionFalse, "OtherController"))
 		})).
 		Assess("is switched off, and Berth takes over", step(func(ctx context.Context, t *testing.T, s scene) {
