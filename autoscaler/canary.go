@@ -51,6 +51,7 @@ func (c *Conductor) judgeCanary(ctx context.Context, hpas []*autoscalingv2.Horiz
 	d := guard.JudgeCanary(guard.CanaryInput{
 		Now:      now,
 		Sight:    sighted(canary, err),
+		Recorded: recorded(canary),
 		Patience: guard.CanaryPatience(c.config.Horizontal.CanaryPatience.Duration, theirRequests(hpas)),
 		History:  c.history.canary.looks,
 	})
@@ -108,6 +109,13 @@ func sighted(canary *autoscalingv2.HorizontalPodAutoscaler, err error) guard.Can
 	default:
 		return guard.CanaryQuiet
 	}
+}
+
+// recorded tells whether the condition, of whichever leader, is true.
+func recorded(canary *autoscalingv2.HorizontalPodAutoscaler) bool {
+	return canary != nil && slices.ContainsFunc(canary.Status.Conditions, func(c autoscalingv2.HorizontalPodAutoscalerCondition) bool {
+		return c.Type == config.BerthActs && c.Status == corev1.ConditionTrue
+	})
 }
 
 // theirRequests are what another controller asks and writes for all HPAs once:

@@ -225,20 +225,46 @@ func TestBerthStandsBackFromTheStartBesideAnotherController(t *testing.T) {
 	})
 }
 
+// leftCanary is the canary as an earlier leader has left it.
+func leftCanary(acts corev1.ConditionStatus, more ...autoscalingv2.HorizontalPodAutoscalerCondition) *autoscalingv2.HorizontalPodAutoscaler {
+	canary := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Namespace: config.Namespace, Name: config.CanaryName}}
+	said := autoscalingv2.HorizontalPodAutoscalerCondition{Type: config.BerthActs, Status: acts, Reason: "Left"}
+	canary.Status.Conditions = append([]autoscalingv2.HorizontalPodAutoscalerCondition{said}, more...)
+	return canary
+}
+
 func TestAnAnswerOfAnEarlierTimeIsAskedForAgain(t *testing.T) {
-	canary := &autoscalingv2.HorizontalPodAutoscaler{
-		ObjectMeta: metav1.ObjectMeta{Namespace: config.Namespace, Name: config.CanaryName},
-		Status: autoscalingv2.HorizontalPodAutoscalerStatus{Conditions: []autoscalingv2.HorizontalPodAutoscalerCondition{
-			{Type: config.BerthActs, Status: corev1.ConditionFalse, Reason: "OtherController"},
-			{Type: autoscalingv2.AbleToScale, Status: corev1.ConditionFalse, Reason: "FailedGetScale"},
-		}},
+	for _, acts := range []corev1.ConditionStatus{corev1.ConditionFalse, corev1.ConditionUnknown, corev1.ConditionTrue} {
+		t.Run(string(acts), func(t *testing.T) {
+			canary := leftCanary(acts, autoscalingv2.HorizontalPodAutoscalerCondition{Type: autoscalingv2.AbleToScale, Status: corev1.ConditionFalse, Reason: "FailedGetScale"})
+			withRival(t, scene{hpas: hpaList{webHPA("web", "web")}, objects: []runtime.Object{canary}}, func(s *stage, _ *rival) {
+				s.pass(16 * time.Second)
+				s.expect(corev1.ConditionUnknown, "Judging", "judges")
+				if conditions := s.canary().Status.Conditions; len(conditions) != 1 {
+					t.Errorf("conditions %+v: the answer is not cleared away", conditions)
+				}
+				s.pass(time.Minute)
+				s.expect(corev1.ConditionTrue, "NoOtherController", "acts")
+			})
+		})
 	}
-	withRival(t, scene{hpas: hpaList{webHPA("web", "web")}, objects: []runtime.Object{canary}}, func(s *stage, _ *rival) {
-		s.pass(16 * time.Second)
-		s.expect(corev1.ConditionUnknown, "Judging", "judges")
-		s.pass(time.Minute)
-		s.expect(corev1.ConditionTrue, "NoOtherController", "acts")
-	})
+}
+
+func TestWhatTheLastLeaderLeftOnAQuietCanary(t *testing.T) {
+	for acts, want := range map[corev1.ConditionStatus][]string{corev1.ConditionTrue: {"3→6"}, corev1.ConditionUnknown: nil, corev1.ConditionFalse: nil} {
+		t.Run(string(acts), func(t *testing.T) {
+			withRival(t, scene{hpas: hpaList{webHPA("web", "web")}, objects: []runtime.Object{leftCanary(acts)}}, func(s *stage, r *rival) {
+				s.set(func() { s.usage = 1500 })
+				s.pass(9 * time.Second) // the second evaluation of this leader, 15 s after its start
+				if diff := cmp.Diff(want, s.writes()); diff != "" {
+					t.Errorf("scales (-want +got):\n%s", diff)
+				}
+				r.on()
+				s.pass(31 * time.Second)
+				s.expect(corev1.ConditionFalse, "OtherController", "stands_back")
+			})
+		})
+	}
 }
 
 func TestWithoutTheRightToTheCanaryNothingIsWritten(t *testing.T) {

@@ -15,6 +15,7 @@ const (
 const (
 	// BerthActs is the condition of the canary that tells whether Berth writes scales and statuses of HPAs. It is
 	// there, and not on every HPA, because an HPA that has another master is not Berth's to write.
+	// The next leader goes by it: whatever clears an answer away takes it back with the same write.
 	BerthActs = "BerthActs"
 	// Conflicted is the condition of an HPA or VPA that meets another one on its target.
 	Conflicted = "Conflicted"

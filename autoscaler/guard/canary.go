@@ -25,6 +25,8 @@ const (
 // What is promised, for any sequence of looks:
 //
 //   - Berth is master only after a time of patience without an answer, all of it with the canary in sight;
+//   - that may have been an earlier leader's time: what it has proved, and wrote on the canary, is true
+//     as long as the canary is quiet, for an answer given since would stand there;
 //   - the first answer ends that at once, and so does a canary that is out of sight for as long;
 //   - answers are cleared away while nobody knows who the master is, and once in a time of patience while
 //     another is: never where Berth is. That it is, is written there once, and a canary that somebody has
@@ -63,6 +65,9 @@ type CanaryInput struct {
 	// Now is the time before the look.
 	Now   time.Time
 	Sight CanarySight
+	// Recorded tells that the canary says that Berth is master. Whoever clears an answer away takes
+	// that back with the same write.
+	Recorded bool
 	// Patience is how long another controller may take to answer.
 	Patience time.Duration
 	// History is CanaryDecision.History of the last look, or what Asked made of it.
@@ -124,6 +129,7 @@ func JudgeCanary(in CanaryInput) CanaryDecision {
 	}
 	patience := h.patience(in.Patience)
 
+	first := h.seen.IsZero() && h.asked.IsZero()
 	switch in.Sight {
 	case CanaryUnseen:
 		h.asked, silence = time.Time{}, 0
@@ -133,7 +139,7 @@ func JudgeCanary(in CanaryInput) CanaryDecision {
 		h.seen = in.Now
 		switch {
 		case h.master == Ours:
-		case silence >= patience:
+		case silence >= patience, first && in.Recorded:
 			h.master, h.since = Ours, in.Now
 		case h.asked.IsZero():
 			step = AskCanary

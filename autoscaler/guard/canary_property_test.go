@@ -22,9 +22,11 @@ type yard struct {
 	conflict bool          // the last attempt failed
 
 	failures bool
+	recorded bool // the canary says that Berth is master
 	history  CanaryHistory
 	last     CanaryDecision
 	writes   []time.Duration
+	blind    time.Duration // when the canary was not in sight last
 }
 
 // pass lets the other controller do what it does until then.
@@ -50,10 +52,16 @@ func (y *yard) look() {
 	case y.spoken:
 		sight = CanaryAnswered
 	}
-	y.last = JudgeCanary(CanaryInput{Now: epoch.Add(y.now), Sight: sight, Patience: patience, History: y.history})
+	if sight == CanaryUnseen || sight == CanaryMissing {
+		y.blind = y.now
+	}
+	y.last = JudgeCanary(CanaryInput{Now: epoch.Add(y.now), Sight: sight, Recorded: y.recorded && sight >= CanaryQuiet, Patience: patience, History: y.history})
 	y.history = y.last.History
 	if y.failures && y.Intn(5) == 0 {
 		return
+	}
+	if sight >= CanaryQuiet {
+		y.recorded = y.last.Master == Ours
 	}
 	if y.last.Step == LeaveCanary {
 		return
@@ -63,12 +71,25 @@ func (y *yard) look() {
 	y.writes = append(y.writes, y.now)
 }
 
+// succeed lets a new leader begin, at times long after the last one.
+func (y *yard) succeed() {
+	y.history = CanaryHistory{}
+	if y.Intn(3) == 0 {
+		y.pass(y.now + time.Duration(y.Intn(600))*time.Second)
+	}
+}
+
+// turn switches the other controller on or off. One that starts looks at all HPAs within its period.
+func (y *yard) turn() {
+	y.on, y.next = !y.on, y.now+time.Duration(y.Int63n(int64(y.period)))
+}
+
 // hour looks for an hour, at times as events and ticks give them, and calls each after every look.
 func (y *yard) hour(each func()) {
 	for end := y.now + time.Hour; y.now < end; {
 		y.pass(y.now + time.Duration(1+y.Intn(15))*time.Second)
 		if y.failures && y.Intn(50) == 0 {
-			y.there, y.spoken = false, false // somebody deletes it
+			y.there, y.spoken, y.recorded = false, false, false // somebody deletes it
 		}
 		y.look()
 		each()
@@ -87,10 +108,60 @@ func TestBerthIsNeverMasterBesideAnotherController(t *testing.T) {
 		y := newYard(seed, patience/2)
 		y.on, y.failures = true, true
 		y.hour(func() {
+			if y.Intn(100) == 0 {
+				y.succeed()
+			}
 			if y.last.Master == Ours {
 				t.Fatalf("seed %d: Berth is master at %s, beside a controller that answers within %s: %+v", seed, y.now, patience, y.last)
 			}
 		})
+	}
+}
+
+// TestLeadersStandBackAsOneWould: whatever leaders come and go, and the other controller with
+// them, there are two masters only until the other one has come to its first answer.
+func TestLeadersStandBackAsOneWould(t *testing.T) {
+	inherited := 0
+	for seed := range int64(300) {
+		y := newYard(seed, patience/2)
+		y.failures = true
+		var came time.Duration
+		first := false
+		for range 3 {
+			y.hour(func() {
+				if first && y.last.Master == Ours {
+					inherited++
+				}
+				// An attempt that fails, one that does not, and the look that sees it.
+				if y.on && y.last.Master == Ours && y.now > max(came, y.blind)+2*y.period+15*time.Second {
+					t.Fatalf("seed %d: Berth is master at %s, the other has come at %s: %+v", seed, y.now, came, y.last)
+				}
+				if y.Intn(60) == 0 {
+					y.turn()
+					came = y.now
+				}
+				if first = y.Intn(20) == 0; first {
+					y.succeed()
+				}
+			})
+		}
+	}
+	if inherited < 1000 {
+		t.Errorf("%d leaders of many took over at their first look", inherited)
+	}
+}
+
+func TestALeaderGoesOnWhereTheLastOneWasMaster(t *testing.T) {
+	for seed := range int64(100) {
+		y := newYard(seed, patience/2)
+		y.hour(func() {})
+		for range 10 {
+			y.succeed()
+			y.look()
+			if y.last.Master != Ours || y.last.Step != LeaveCanary {
+				t.Fatalf("seed %d: the next leader begins with %+v", seed, y.last)
+			}
+		}
 	}
 }
 

@@ -116,17 +116,17 @@ func TestJudgeCanary(t *testing.T) {
 			look{15 * s, CanaryQuiet, Theirs, LeaveCanary, false},
 			look{1 * s, CanaryAnswered, Theirs, LeaveCanary, false}),
 	} {
-		t.Run(name, func(t *testing.T) { tell(t, story) })
+		t.Run(name, func(t *testing.T) { tell(t, story, false) })
 	}
 }
 
-// tell looks as the story says.
-func tell(t *testing.T, story []look) {
+// tell looks as the story says. The canary says all the time that Berth is master, or never.
+func tell(t *testing.T, story []look, recorded bool) {
 	t.Helper()
 	now, history := epoch, CanaryHistory{}
 	for i, l := range story {
 		now = now.Add(l.after)
-		d := JudgeCanary(CanaryInput{Now: now, Sight: l.sight, Patience: patience, History: history})
+		d := JudgeCanary(CanaryInput{Now: now, Sight: l.sight, Recorded: recorded, Patience: patience, History: history})
 		if d.Master != l.master || d.Step != l.step {
 			t.Fatalf("look %d: master %d and step %d, want %d and %d: %+v", i, d.Master, d.Step, l.master, l.step, d)
 		}
@@ -134,6 +134,43 @@ func tell(t *testing.T, story []look) {
 		if d.Step != LeaveCanary && !l.failed {
 			history = history.Asked(now)
 		}
+	}
+}
+
+// TestWhatAnEarlierLeaderProved: a canary that says that Berth is master.
+func TestWhatAnEarlierLeaderProved(t *testing.T) {
+	const s = time.Second
+	for name, story := range map[string][]look{
+		"is true while the canary is quiet": {
+			{0, CanaryQuiet, Ours, LeaveCanary, false},
+			{time.Hour, CanaryQuiet, Ours, LeaveCanary, false},
+		},
+		"is true once the canary is in sight": {
+			{0, CanaryUnseen, Unjudged, LeaveCanary, false},
+			{5 * s, CanaryQuiet, Ours, LeaveCanary, false},
+		},
+		"is over where somebody has answered since": {
+			{0, CanaryAnswered, Unjudged, AskCanary, true},
+			{5 * s, CanaryQuiet, Unjudged, AskCanary, false},
+			{29 * s, CanaryQuiet, Unjudged, LeaveCanary, false},
+			{1 * s, CanaryQuiet, Ours, LeaveCanary, false},
+		},
+		"is over with the first answer": {
+			{0, CanaryQuiet, Ours, LeaveCanary, false},
+			{15 * s, CanaryAnswered, Theirs, LeaveCanary, false},
+			{15 * s, CanaryQuiet, Theirs, AskCanary, false}, // somebody has cleared it
+		},
+		"is over where this leader has lost the canary from sight": {
+			{0, CanaryQuiet, Ours, LeaveCanary, false},
+			{30 * s, CanaryUnseen, Unjudged, LeaveCanary, false},
+			{1 * s, CanaryQuiet, Unjudged, AskCanary, false},
+		},
+		"is no more than somebody's word once this leader has asked": {
+			{0, CanaryMissing, Unjudged, MakeCanary, false},
+			{5 * s, CanaryQuiet, Unjudged, LeaveCanary, false},
+		},
+	} {
+		t.Run(name, func(t *testing.T) { tell(t, story, true) })
 	}
 }
 
@@ -148,7 +185,7 @@ func TestPatienceHasAnEnd(t *testing.T) {
 			look{s, CanaryQuiet, Ours, LeaveCanary, false},
 			look{60 * s, CanaryAnswered, Theirs, LeaveCanary, false})
 	}
-	tell(t, append([]look{{0, CanaryMissing, Unjudged, MakeCanary, false}, {0, CanaryAnswered, Theirs, LeaveCanary, false}}, story...))
+	tell(t, append([]look{{0, CanaryMissing, Unjudged, MakeCanary, false}, {0, CanaryAnswered, Theirs, LeaveCanary, false}}, story...), false)
 }
 
 // TestCanaryNumbers: a decision says how long was waited, and for how long to wait.
