@@ -5,11 +5,13 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/e2e-framework/pkg/features"
 
 	"github.com/berth-dev/berth/test/fixture"
@@ -117,5 +119,16 @@ func (s scene) delayMetrics(ctx context.Context, t *testing.T, delay string) {
 	s.kill(ctx, t, fixture.MetricsAdapter)
 	if err := s.Restart(ctx, fixture.MetricsAdapter, "--delay="+delay); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// wantsReplicas looks at what a Deployment is asked to have.
+func (s scene) wantsReplicas(deployment string, want int32) fixture.Look {
+	return func(ctx context.Context) (string, bool, error) {
+		d, err := s.Kube.AppsV1().Deployments(s.Namespace).Get(ctx, deployment, metav1.GetOptions{})
+		if err != nil {
+			return "", false, err
+		}
+		return fmt.Sprintf("%d replicas wanted", *d.Spec.Replicas), *d.Spec.Replicas == want, nil
 	}
 }
