@@ -37,7 +37,7 @@ unit: ## Run the tests that need no cluster
 
 .PHONY: e2e
 e2e: build cluster-build ## Run the tests that need a control plane, on one they start and stop (or on KUBECONFIG)
-	BERTH_BIN=$(BIN) go test -count=1 -timeout 30m ./test/e2e/...
+	BERTH_BIN=$(BIN) go test -count=1 -timeout 40m ./test/e2e/...
 
 .PHONY: test
 test: unit cluster-test e2e ## Run every test

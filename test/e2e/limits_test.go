@@ -15,7 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/e2e-framework/pkg/features"
 
-	"github.com/berth-dev/berth/autoscaler/actuate"
+	"github.com/berth-dev/berth/autoscaler/config"
 	"github.com/berth-dev/berth/test/fixture"
 )
 
@@ -164,7 +164,7 @@ func (b *bounded) pace(ctx context.Context, t *testing.T) {
 			if err != nil {
 				return "", false, err
 			}
-			kept := hpa.Annotations[actuate.ScaleEvents]
+			kept := hpa.Annotations[config.ScaleEvents]
 			var changes []string // without their times
 			for _, event := range strings.Fields(strings.TrimPrefix(kept, string(hpa.UID))) {
 				before, _, _ := strings.Cut(event, "@")
