@@ -46,8 +46,8 @@ type MetricsReader interface {
 
 // QueryReader asks the metrics APIs that are asked metric by metric.
 type QueryReader interface {
-	// Ask asks one API those of the queries that are for it.
-	Ask(ctx context.Context, api metrics.API, queries map[metrics.Query]struct{}) map[metrics.Query]metrics.Answer
+	// Ask asks one API those of the queries that are for it, in their order. What it does not get to is not answered.
+	Ask(ctx context.Context, api metrics.API, queries []metrics.Query) map[metrics.Query]metrics.Answer
 }
 
 // Parts are what a conductor works with.
@@ -90,6 +90,7 @@ type history struct {
 	told       map[guard.Key]string
 	canary     canaryHistory
 	horizontal map[types.UID]evaluation
+	turns      turns
 	vertical   vertical.History
 	nodes      nodeHistory
 	volumes    volumeHistory
@@ -113,7 +114,7 @@ func New(c *config.Autoscaler, parts Parts, beat func()) *Conductor {
 		wake:      make(chan struct{}, 1),
 		beat:      beat,
 		round:     &round{},
-		history:   history{told: map[guard.Key]string{}, horizontal: map[types.UID]evaluation{}},
+		history:   history{told: map[guard.Key]string{}, horizontal: map[types.UID]evaluation{}, turns: turns{}},
 	}
 }
 

@@ -61,6 +61,7 @@ func (c *Conductor) forget(present []*autoscalingv2.HorizontalPodAutoscaler) {
 		uids.Insert(hpa.UID)
 	}
 	maps.DeleteFunc(c.history.horizontal, func(uid types.UID, _ evaluation) bool { return !uids.Has(uid) })
+	maps.DeleteFunc(c.history.turns, func(uid types.UID, _ time.Time) bool { return !uids.Has(uid) })
 }
 
 // keep is the text that Recall reads.

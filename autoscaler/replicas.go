@@ -66,7 +66,7 @@ func (c *Conductor) follow(ctx context.Context, hpas []*autoscalingv2.Horizontal
 	enough := time.After(wait)
 	var decided []*replicas
 	for {
-		ready := c.decideReplicas(ctx, c.stillWanted(c.round.ready(), hpas), verdicts)
+		ready := c.decideReplicas(ctx, c.stillWanted(c.history.turns.take(c.round, c.round.ready()), hpas), verdicts)
 		c.actReplicas(ctx, ready, verdicts)
 		decided = append(decided, ready...)
 		if !c.round.await(ctx, enough) {

@@ -5,6 +5,7 @@ package autoscaler
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -32,6 +33,11 @@ type round struct {
 	readings map[metrics.Query]horizontal.Reading
 	// snapshot is there from the answer of the resource metrics API until requests are recommended from it.
 	snapshot *metrics.Snapshot
+	// began is when it was asked, unasked what no API was asked, although it counts as failed.
+	began   time.Time
+	unasked sets.Set[metrics.Query]
+	// over ends the asking.
+	over context.CancelCauseFunc
 }
 
 // answer is all that one API said.
@@ -49,19 +55,17 @@ func (c *Conductor) begin(ctx context.Context, hpas []*autoscalingv2.HorizontalP
 		waiting:  c.observeReplicas(ctx, hpas, verdicts),
 		missing:  sets.New[metrics.API](),
 		readings: map[metrics.Query]horizontal.Reading{},
+		began:    c.now(),
+		unasked:  sets.New[metrics.Query](),
 	}
 	if requests {
 		r.missing.Insert(metrics.Resource)
 	}
-	queries := map[metrics.Query]struct{}{}
 	for _, one := range r.waiting {
 		r.missing = r.missing.Union(one.needs)
-		for _, query := range one.queries {
-			if query != (metrics.Query{}) {
-				queries[query] = struct{}{}
-			}
-		}
 	}
+	queries := c.history.turns.order(r.waiting)
+	ctx, r.over = context.WithCancelCause(ctx)
 	r.answers = make(chan answer, len(r.missing))
 	for api := range r.missing {
 		c.reads.Go(func() { r.answers <- c.ask(ctx, api, queries) })
@@ -70,7 +74,7 @@ func (c *Conductor) begin(ctx context.Context, hpas []*autoscalingv2.HorizontalP
 }
 
 // ask asks one API for everyone.
-func (c *Conductor) ask(ctx context.Context, api metrics.API, queries map[metrics.Query]struct{}) answer {
+func (c *Conductor) ask(ctx context.Context, api metrics.API, queries []metrics.Query) answer {
 	start, a := c.now(), answer{api: api}
 	if api == metrics.Resource {
 		a.snapshot, a.err = c.metrics.Read(ctx)
@@ -84,9 +88,13 @@ func (c *Conductor) ask(ctx context.Context, api metrics.API, queries map[metric
 		}
 	}
 	c.telemetry.MetricsRead(string(api), c.now().Sub(start), err)
-	if err != nil && ctx.Err() == nil {
+	if cause := context.Cause(ctx); cause != nil && cause != context.DeadlineExceeded {
+		return a // the process ends
+	}
+	if err != nil {
 		klog.FromContext(ctx).Error(err, "Reading metrics: without them nothing is scaled down", "api", api, "queries", len(a.values), "failed", failed)
 	}
+	c.countUnasked(ctx, api, queries, a.values)
 	return a
 }
 
@@ -111,17 +119,13 @@ func (r *round) await(ctx context.Context, enough <-chan time.Time) bool {
 	return false
 }
 
-// end takes what has been answered, and no answer for one.
+// end takes what has been answered, and no answer for one. Asking ends at once, as if its deadline had come.
 func (r *round) end() {
+	if r.over != nil {
+		r.over(context.DeadlineExceeded)
+	}
 	for len(r.missing) > 0 {
-		select {
-		case a := <-r.answers:
-			r.take(a)
-		default:
-			for api := range r.missing {
-				r.take(answer{api: api, err: context.DeadlineExceeded})
-			}
-		}
+		r.take(<-r.answers)
 	}
 }
 
@@ -132,6 +136,10 @@ func (r *round) take(a answer) {
 	}
 	for query, value := range a.values {
 		r.readings[query] = ReadingOf(value)
+		var unavailable *metrics.UnavailableError
+		if errors.As(value.Err, &unavailable) && unavailable.Reason == metrics.NotAsked {
+			r.unasked.Insert(query)
+		}
 	}
 }
 
@@ -156,11 +164,7 @@ func (r *round) readingsOf(queries []metrics.Query) []horizontal.Reading {
 		if query == (metrics.Query{}) {
 			continue
 		}
-		reading, answered := r.readings[query]
-		if !answered { // the round was ended
-			reading.Absent = context.DeadlineExceeded.Error()
-		}
-		readings[i] = reading
+		readings[i] = r.readings[query]
 	}
 	return readings
 }

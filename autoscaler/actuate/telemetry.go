@@ -16,6 +16,7 @@ const subsystem = "berth"
 type Telemetry struct {
 	tickDuration    *metrics.HistogramVec
 	metricsDuration *metrics.HistogramVec
+	queriesUnasked  *metrics.CounterVec
 	rescales        *metrics.CounterVec
 	refusals        *metrics.Gauge
 	horizontalState *metrics.GaugeVec
@@ -39,6 +40,10 @@ func NewTelemetry(register func(...metrics.Registerable)) *Telemetry {
 			Help:    "Time to read what a tick needs of a metrics API: one cluster-wide list of metrics.k8s.io, all queries of another. An error is one of any of them.",
 			Buckets: metrics.ExponentialBuckets(0.001, 2, 16),
 		}, []string{"api", "outcome"}),
+		queriesUnasked: metrics.NewCounterVec(&metrics.CounterOpts{
+			Subsystem: subsystem, Name: "metric_queries_unasked_total", StabilityLevel: metrics.ALPHA,
+			Help: "Queries that a metrics API was too slow to be asked in a sync period, by API. Their HPAs wait for the next one.",
+		}, []string{"api"}),
 		rescales: metrics.NewCounterVec(&metrics.CounterOpts{
 			Subsystem: subsystem, Name: "rescales_total", StabilityLevel: metrics.ALPHA,
 			Help: "Scales written, by outcome.",
@@ -69,7 +74,7 @@ func NewTelemetry(register func(...metrics.Registerable)) *Telemetry {
 			Help: "Claims deleted because the node of their local volume is gone, by outcome.",
 		}, []string{"outcome"}),
 	}
-	register(t.tickDuration, t.metricsDuration, t.rescales, t.refusals, t.horizontalState, t.nodeChanges, t.unhelpedPods, t.policies, t.lostVolumes, t.releases)
+	register(t.tickDuration, t.metricsDuration, t.queriesUnasked, t.rescales, t.refusals, t.horizontalState, t.nodeChanges, t.unhelpedPods, t.policies, t.lostVolumes, t.releases)
 	return t
 }
 
@@ -81,6 +86,11 @@ func (t *Telemetry) Ticked(whole bool, took time.Duration) {
 // MetricsRead counts what a tick reads of one metrics API.
 func (t *Telemetry) MetricsRead(api string, took time.Duration, err error) {
 	t.metricsDuration.WithLabelValues(api, outcome(err)).Observe(took.Seconds())
+}
+
+// QueriesUnasked counts queries that there was no time for.
+func (t *Telemetry) QueriesUnasked(api string, n int) {
+	t.queriesUnasked.WithLabelValues(api).Add(float64(n))
 }
 
 // Rescaled counts a scale that was written, or was not.

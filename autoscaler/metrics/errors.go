@@ -20,6 +20,8 @@ const (
 	Forbidden Reason = "Forbidden"
 	// TimedOut: no answer within the deadline.
 	TimedOut Reason = "TimedOut"
+	// NotAsked: there was no time to ask, as nothing that was asked before was answered.
+	NotAsked Reason = "NotAsked"
 	// Failed: anything else, such as a server that is down.
 	Failed Reason = "Failed"
 )

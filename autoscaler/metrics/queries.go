@@ -5,6 +5,7 @@ package metrics
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -64,30 +65,45 @@ type Asker struct {
 // NewAsker returns an Asker that has so many workers for each API, and whose
 // rounds take no longer than deadline. The clients take no context: their
 // calls must end by themselves, if later.
+//
+// A query is sent in the first half of a round or not at all, so that each that is sent has the other
+// half to be answered in: an API that needs no longer for one answer loses none of them, however many are asked for.
 func NewAsker(custom customclient.CustomMetricsClient, external externalclient.ExternalMetricsClient, workers int, deadline time.Duration) *Asker {
 	return &Asker{custom: custom, external: external, workers: workers, deadline: deadline}
 }
 
-// Ask asks one API each of the queries once, several at a time, and returns
-// when all are answered, or at the deadline: what is not answered by then has
-// an *UnavailableError. Other APIs are not waited for.
-func (a *Asker) Ask(ctx context.Context, api API, queries map[Query]struct{}) map[Query]Answer {
+// Ask asks one API those of the queries that are for it once, in their order and several at a time, and returns
+// when all are answered, or at the deadline: what was sent and is not answered by then has an
+// *UnavailableError. Other APIs are not waited for.
+//
+// Queries for which there was no time are not in the result, and can be asked first the next time. But where
+// all that was sent timed out, the API is stuck, and they have an *UnavailableError, too, with the reason
+// NotAsked: else nobody would tell of a stuck API on their account.
+func (a *Asker) Ask(ctx context.Context, api API, queries []Query) map[Query]Answer {
 	ctx, cancel := context.WithTimeout(ctx, a.deadline)
 	defer cancel()
 	round := newRound(api, queries)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		// Ends early with ctx: workers take no further query then.
-		workqueue.ParallelizeUntil(ctx, a.workers, len(round.queries), func(i int) {
-			round.put(round.queries[i], a.answer(ctx, round.queries[i]))
+		sending, stop := context.WithTimeout(ctx, a.deadline/2)
+		defer stop()
+		// Ends early with sending: workers take no further query then.
+		workqueue.ParallelizeUntil(sending, a.workers, len(round.queries), func(i int) {
+			if q := round.queries[i]; round.send(q) {
+				round.put(q, a.answer(ctx, q))
+			}
 		})
 	}()
 	select {
 	case <-done:
 	case <-ctx.Done():
 	}
-	return round.close(&UnavailableError{Reason: TimedOut, Err: context.Cause(ctx)})
+	late := context.Cause(ctx)
+	if late == nil {
+		late = context.DeadlineExceeded // all that was sent timed out by itself
+	}
+	return round.close(late)
 }
 
 func (a *Asker) answer(ctx context.Context, q Query) Answer {
@@ -159,13 +175,15 @@ type round struct {
 	queries []Query
 
 	mu      sync.Mutex
+	sent    map[Query]struct{}
 	answers map[Query]Answer
+	heard   bool // something that is not a timeout
 	closed  bool
 }
 
-func newRound(api API, queries map[Query]struct{}) *round {
-	r := &round{answers: make(map[Query]Answer, len(queries))}
-	for q := range queries {
+func newRound(api API, queries []Query) *round {
+	r := &round{sent: map[Query]struct{}{}, answers: make(map[Query]Answer, len(queries))}
+	for _, q := range queries {
 		if q.API == api {
 			r.queries = append(r.queries, q)
 		}
@@ -173,12 +191,26 @@ func newRound(api API, queries map[Query]struct{}) *round {
 	return r
 }
 
+// send notes that a query is about to be asked, once, unless the round is over.
+func (r *round) send(q Query) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, twice := r.sent[q]; twice || r.closed {
+		return false
+	}
+	r.sent[q] = struct{}{}
+	return true
+}
+
 func (r *round) put(q Query, answer Answer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.closed {
-		r.answers[q] = answer
+	if r.closed {
+		return
 	}
+	r.answers[q] = answer
+	var unavailable *UnavailableError
+	r.heard = r.heard || !errors.As(answer.Err, &unavailable) || unavailable.Reason != TimedOut
 }
 
 func (r *round) close(late error) map[Query]Answer {
@@ -186,8 +218,13 @@ func (r *round) close(late error) map[Query]Answer {
 	defer r.mu.Unlock()
 	r.closed = true
 	for _, q := range r.queries {
-		if _, answered := r.answers[q]; !answered {
-			r.answers[q] = Answer{Err: late}
+		if _, answered := r.answers[q]; answered {
+			continue
+		}
+		if _, sent := r.sent[q]; sent {
+			r.answers[q] = Answer{Err: &UnavailableError{Reason: TimedOut, Err: late}}
+		} else if !r.heard {
+			r.answers[q] = Answer{Err: &UnavailableError{Reason: NotAsked, Err: late}}
 		}
 	}
 	return r.answers

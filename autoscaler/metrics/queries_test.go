@@ -6,6 +6,7 @@ package metrics
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -88,14 +89,6 @@ func (e external) List(metric string, selector labels.Selector) (*externalv1beta
 	}}, e.serve(metric)
 }
 
-func set(queries ...Query) map[Query]struct{} {
-	all := map[Query]struct{}{}
-	for _, q := range queries {
-		all[q] = struct{}{}
-	}
-	return all
-}
-
 // words are what answers say, errors by their text.
 func words(answers map[Query]Answer) map[string]any {
 	said := map[string]any{}
@@ -124,7 +117,7 @@ var (
 func TestAskAnswersEachKind(t *testing.T) {
 	a := &api{asked: map[string]int{}, fails: map[string]error{"hits": errors.New("no such service")}}
 	asker := a.asker(4)
-	queries := set(rps, hits, quota, depth)
+	queries := []Query{rps, hits, quota, depth}
 	for api, want := range map[API]map[string]any{
 		Custom:   {"rps": map[string]int64{"prod/Pod/app=web": 1500}, "hits": "no such service", "quota": int64(len("/Namespace/prod"))},
 		External: {"depth": []int64{7, 2}},
@@ -143,7 +136,7 @@ func TestAskEndsAtItsDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &api{asked: map[string]int{}, takes: map[string]time.Duration{"hits": time.Minute, "rps": time.Second}}
 		begin := time.Now()
-		got := a.asker(2).Ask(t.Context(), Custom, set(rps, hits))
+		got := a.asker(2).Ask(t.Context(), Custom, []Query{rps, hits})
 		if took := time.Since(begin); took != deadline {
 			t.Errorf("took %s, want %s", took, deadline)
 		}
@@ -174,7 +167,7 @@ func TestAskBoundsItsCalls(t *testing.T) {
 			queries = append(queries, Query{API: External, Namespace: "prod", Metric: metric})
 		}
 		begin := time.Now()
-		a.asker(3).Ask(t.Context(), External, set(queries...))
+		a.asker(3).Ask(t.Context(), External, queries)
 		if took := time.Since(begin); took != 2*time.Second || a.most != 3 {
 			t.Errorf("took %s with %d calls at once, want 2s with 3", took, a.most)
 		}
@@ -187,7 +180,7 @@ func TestAskEndsWithItsContext(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		begin := time.Now()
-		if got := a.asker(1).Ask(ctx, Custom, set(rps)); got[rps].Err == nil || time.Since(begin) != time.Second {
+		if got := a.asker(1).Ask(ctx, Custom, []Query{rps}); got[rps].Err == nil || time.Since(begin) != time.Second {
 			t.Errorf("got %v after %s, want an error after 1s", got[rps], time.Since(begin))
 		}
 		time.Sleep(time.Minute)
@@ -197,7 +190,7 @@ func TestAskEndsWithItsContext(t *testing.T) {
 func TestAskRefusesBadSelectors(t *testing.T) {
 	a := &api{asked: map[string]int{}}
 	bad := Query{API: Custom, Namespace: "prod", Metric: "rps", Pods: "app=("}
-	if got := a.asker(1).Ask(t.Context(), Custom, set(bad)); got[bad].Err == nil || len(a.asked) != 0 {
+	if got := a.asker(1).Ask(t.Context(), Custom, []Query{bad}); got[bad].Err == nil || len(a.asked) != 0 {
 		t.Errorf("got %v after asking %v, want an error without a call", got[bad], a.asked)
 	}
 }
@@ -211,8 +204,82 @@ func TestAskTellsWhy(t *testing.T) {
 	} {
 		a := &api{asked: map[string]int{}, fails: map[string]error{"depth": err}}
 		var unavailable *UnavailableError
-		if got := a.asker(1).Ask(t.Context(), External, set(depth))[depth].Err; !errors.As(got, &unavailable) || unavailable.Reason != want {
+		if got := a.asker(1).Ask(t.Context(), External, []Query{depth})[depth].Err; !errors.As(got, &unavailable) || unavailable.Reason != want {
 			t.Errorf("%v: got %v, want %s", err, got, want)
 		}
+	}
+}
+
+// many are external queries in their order; answers to them take so long.
+func many(n int, takes time.Duration) (*api, []Query) {
+	a := &api{asked: map[string]int{}, takes: map[string]time.Duration{}}
+	var queries []Query
+	for i := range n {
+		q := Query{API: External, Namespace: "prod", Metric: fmt.Sprintf("m%02d", i)}
+		a.takes[q.Metric] = takes
+		queries = append(queries, q)
+	}
+	return a, queries
+}
+
+// An API that answers within half of the deadline loses no answer: what there is no time for is not sent.
+func TestAskSendsNoMoreThanCanBeAnswered(t *testing.T) {
+	for name, tc := range map[string]struct {
+		takes time.Duration
+		sent  int
+	}{
+		"all in time":         {takes: deadline / 20, sent: 20},
+		"some in time":        {takes: deadline/4 + 1, sent: 4},
+		"as long as they may": {takes: deadline/2 - 1, sent: 4},
+		"longer":              {takes: deadline - 1, sent: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a, queries := many(20, tc.takes)
+				got := a.asker(2).Ask(t.Context(), External, queries)
+				if len(got) != tc.sent || len(a.asked) != tc.sent {
+					t.Errorf("%d answers to %d queries that were sent, want %d", len(got), len(a.asked), tc.sent)
+				}
+				for _, q := range queries[:tc.sent] {
+					if answer, answered := got[q]; !answered || answer.Err != nil {
+						t.Errorf("%s: answered %v with %v, want those that come first in order", q.Metric, answered, answer.Err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// Where nobody answers, those that were not asked tell of it, too.
+func TestAskTellsOfAStuckAPI(t *testing.T) {
+	for name, tc := range map[string]struct {
+		takes time.Duration // of the first query; the others hang
+		fails error
+		want  map[Reason]int
+	}{
+		"nobody answers":     {takes: time.Hour, want: map[Reason]int{TimedOut: 2, NotAsked: 4}},
+		"timeouts only":      {fails: apierrors.NewTimeoutError("of the adapter", 1), want: map[Reason]int{TimedOut: 3, NotAsked: 3}},
+		"one answers":        {want: map[Reason]int{"": 1, TimedOut: 2}},
+		"an error, no value": {fails: errors.New("broken"), want: map[Reason]int{Failed: 1, TimedOut: 2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a, queries := many(6, time.Hour)
+				a.takes["m00"], a.fails = tc.takes, map[string]error{"m00": tc.fails}
+				got := map[Reason]int{}
+				for _, answer := range a.asker(2).Ask(t.Context(), External, queries) {
+					var unavailable *UnavailableError
+					if errors.As(answer.Err, &unavailable) {
+						got[unavailable.Reason]++
+					} else {
+						got[""]++
+					}
+				}
+				if diff := cmp.Diff(tc.want, got); diff != "" {
+					t.Errorf("reasons (-want +got):\n%s", diff)
+				}
+				time.Sleep(2 * time.Hour)
+			})
+		})
 	}
 }

@@ -88,15 +88,11 @@ func ask(t *testing.T, timeout time.Duration, queries ...metrics.Query) (*server
 	if err != nil {
 		t.Fatal(err)
 	}
-	asked := map[metrics.Query]struct{}{}
-	for _, q := range queries {
-		asked[q] = struct{}{}
-	}
 	// The asker's own deadline is far: what ends a call is its client.
 	asker := metrics.NewAsker(clients.custom, clients.external, 1, time.Minute)
 	answers := map[string]metrics.Answer{}
 	for _, api := range []metrics.API{metrics.Custom, metrics.External} {
-		for q, answer := range asker.Ask(t.Context(), api, asked) {
+		for q, answer := range asker.Ask(t.Context(), api, queries) {
 			answers[q.Metric] = answer
 		}
 	}

@@ -21,18 +21,12 @@ import (
 // answer is for the decision to take into account; the notes say what to do about it.
 func (c *cluster) measure(ctx context.Context, in *horizontal.Input, deadline time.Duration) (notes []string) {
 	queries := metrics.QueriesOf(in.HPA, selectorOf(*in).String())
-	asked := map[metrics.Query]struct{}{}
-	for _, query := range queries {
-		if query != (metrics.Query{}) {
-			asked[query] = struct{}{}
-		}
-	}
 	asker := metrics.NewAsker(c.gauges.custom, c.gauges.external, workers, deadline)
 	var custom, external map[metrics.Query]metrics.Answer
 	var unread error
 	var all sync.WaitGroup
-	all.Go(func() { custom = asker.Ask(ctx, metrics.Custom, asked) })
-	all.Go(func() { external = asker.Ask(ctx, metrics.External, asked) })
+	all.Go(func() { custom = asker.Ask(ctx, metrics.Custom, queries) })
+	all.Go(func() { external = asker.Ask(ctx, metrics.External, queries) })
 	if slices.ContainsFunc(in.HPA.Spec.Metrics, func(spec autoscalingv2.MetricSpec) bool { return metrics.APIOf(spec.Type) == metrics.Resource }) {
 		all.Go(func() {
 			var snapshot metrics.Snapshot
@@ -55,7 +49,10 @@ func (c *cluster) measure(ctx context.Context, in *horizontal.Input, deadline ti
 	for i, query := range queries {
 		answer, answered := custom[query]
 		if !answered {
-			answer = external[query]
+			answer, answered = external[query]
+		}
+		if !answered && query != (metrics.Query{}) {
+			answer.Err = &metrics.UnavailableError{Reason: metrics.TimedOut, Err: context.DeadlineExceeded}
 		}
 		in.Readings[i] = autoscaler.ReadingOf(answer)
 		advise(query.API, answer.Err)
@@ -77,7 +74,7 @@ func adviceOn(api metrics.API, err error, deadline time.Duration) string {
 		return fmt.Sprintf("nothing serves %s, or it has no such metric: is an adapter installed, and set up for it?", api)
 	case metrics.Forbidden:
 		return fmt.Sprintf("you may not read %s, so this is not what berth-autoscaler sees, which may: go by the conditions, or ask for the right to get and list there", api)
-	case metrics.TimedOut:
+	case metrics.TimedOut, metrics.NotAsked:
 		return fmt.Sprintf("%s did not answer within %s (metricsTimeout of berth-autoscaler)", api, deadline)
 	}
 	return fmt.Sprintf("%s gave no answer: is what serves it installed and up? (kubectl get apiservices)", api)
