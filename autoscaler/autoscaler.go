@@ -91,11 +91,18 @@ type history struct {
 	canary     canaryHistory
 	horizontal map[types.UID]evaluation
 	turns      turns
+	reads      struct{ hpas, vpas turns } // of scales
 	vertical   vertical.History
 	nodes      nodeHistory
 	volumes    volumeHistory
 	// unread is what was said last of why the policies are not known.
 	unread string
+}
+
+func newHistory() history {
+	h := history{told: map[guard.Key]string{}, horizontal: map[types.UID]evaluation{}, turns: turns{}}
+	h.reads.hpas, h.reads.vpas = turns{}, turns{}
+	return h
 }
 
 // New returns a conductor. Beat is called after every tick that decided, so
@@ -114,7 +121,7 @@ func New(c *config.Autoscaler, parts Parts, beat func()) *Conductor {
 		wake:      make(chan struct{}, 1),
 		beat:      beat,
 		round:     &round{},
-		history:   history{told: map[guard.Key]string{}, horizontal: map[types.UID]evaluation{}, turns: turns{}},
+		history:   newHistory(),
 	}
 }
 

@@ -28,8 +28,8 @@ import (
 // workers bounds the HPAs that are read or written at the same time.
 const workers = 8
 
-// callDeadline bounds what one HPA or VPA may cost of a tick: a target behind a
-// webhook that hangs must not hold up the others for long.
+// callDeadline bounds what one HPA or VPA may cost of a tick, and the scales of all targets that are read from the API
+// server together: a target behind a webhook that hangs must not hold up the others for long.
 const callDeadline = 5 * time.Second
 
 // replicas is one HPA on its way through a round.
@@ -98,11 +98,17 @@ func (c *Conductor) stillWanted(ready []*replicas, hpas []*autoscalingv2.Horizon
 
 // observeReplicas reads the targets of all HPAs, and what their decisions need.
 func (c *Conductor) observeReplicas(ctx context.Context, hpas []*autoscalingv2.HorizontalPodAutoscaler, verdicts map[guard.Key]guard.Verdict) []*replicas {
-	all := make([]*replicas, len(hpas))
-	workqueue.ParallelizeUntil(ctx, workers, len(hpas), func(i int) {
-		all[i] = c.observeTarget(ctx, hpas[i], verdicts[hpaKey(hpas[i])])
-	})
-	all = slices.DeleteFunc(all, func(r *replicas) bool { return r == nil }) // the context ended
+	reads := make([]*scaleRead, len(hpas))
+	for i, hpa := range hpas {
+		reads[i] = &scaleRead{by: hpa.UID, namespace: hpa.Namespace, ref: hpa.Spec.ScaleTargetRef}
+	}
+	c.readScales(ctx, c.history.reads.hpas, reads)
+	var all []*replicas
+	for i, hpa := range hpas {
+		if reads[i].done {
+			all = append(all, c.withTarget(hpa, reads[i], verdicts[hpaKey(hpa)]))
+		}
+	}
 
 	var selecting []observe.Selecting
 	for _, r := range all {
@@ -133,19 +139,18 @@ func EngineConfig(h config.Horizontal) horizontal.Config {
 	}
 }
 
-func (c *Conductor) observeTarget(ctx context.Context, hpa *autoscalingv2.HorizontalPodAutoscaler, verdict guard.Verdict) *replicas {
+// withTarget is an HPA at the beginning of a round, with what was read of its target.
+func (c *Conductor) withTarget(hpa *autoscalingv2.HorizontalPodAutoscaler, read *scaleRead, verdict guard.Verdict) *replicas {
 	r := &replicas{hpa: hpa, input: horizontal.Input{
 		HPA:     hpa,
 		Config:  EngineConfig(c.config.Horizontal),
 		Refused: refusal(verdict),
 	}}
-	ctx, cancel := context.WithTimeout(ctx, callDeadline)
-	defer cancel()
-	scale, err := c.reader.Scale(ctx, hpa.Namespace, hpa.Spec.ScaleTargetRef)
-	if err != nil {
-		r.input.Scale.Absent = err.Error()
+	if read.err != nil {
+		r.input.Scale.Absent = read.err.Error()
 		return r
 	}
+	scale := read.scale
 	r.scale = scale
 	r.input.Scale = horizontal.Scale{SpecReplicas: scale.SpecReplicas, StatusReplicas: scale.StatusReplicas, Selector: scale.Selector}
 	// A selector that is empty or does not parse is the engine's to report.

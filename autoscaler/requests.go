@@ -25,13 +25,23 @@ import (
 // recommendRequests takes this tick's usage into the histories of Berth's VPAs
 // and recommends from them. VPAs that are refused, or another recommender's, are left out.
 func (c *Conductor) recommendRequests(ctx context.Context, vpas []*vpav1.VerticalPodAutoscaler, verdicts map[guard.Key]guard.Verdict, snapshot metrics.Snapshot) map[vertical.Key]vertical.Recommendation {
-	in := vertical.Input{Now: c.now(), History: c.history.vertical}
+	var ours []*vpav1.VerticalPodAutoscaler
+	var reads []*scaleRead
 	for _, vpa := range vpas {
 		if vpa.Spec.TargetRef == nil || recommender(vpa) != c.config.Vertical.RecommenderName || !verdicts[vpaKey(vpa)].Allowed {
 			continue
 		}
+		ours = append(ours, vpa)
+		reads = append(reads, &scaleRead{by: vpa.UID, namespace: vpa.Namespace, ref: autoscalingv2.CrossVersionObjectReference(*vpa.Spec.TargetRef)})
+	}
+	c.readScales(ctx, c.history.reads.vpas, reads)
+	in := vertical.Input{Now: c.now(), History: c.history.vertical}
+	for i, vpa := range ours {
+		if !reads[i].done {
+			continue
+		}
 		v := vertical.VPA{Key: vertical.Key{Namespace: vpa.Namespace, Name: vpa.Name}, Policy: vpa.Spec.ResourcePolicy}
-		for _, pod := range c.podsOf(ctx, vpa) {
+		for _, pod := range c.podsOf(ctx, vpa, reads[i]) {
 			v.Pods = append(v.Pods, measured(pod))
 			if sample, ok := snapshot.Pod(pod.Namespace, pod.Name); ok {
 				in.Samples = append(in.Samples, samples(pod, sample)...)
@@ -46,16 +56,13 @@ func (c *Conductor) recommendRequests(ctx context.Context, vpas []*vpav1.Vertica
 }
 
 // podsOf returns the pods of a VPA's target, none where the target cannot be read.
-func (c *Conductor) podsOf(ctx context.Context, vpa *vpav1.VerticalPodAutoscaler) []*corev1.Pod {
-	ctx, cancel := context.WithTimeout(ctx, callDeadline)
-	defer cancel()
-	scale, err := c.reader.Scale(ctx, vpa.Namespace, autoscalingv2.CrossVersionObjectReference(*vpa.Spec.TargetRef))
-	if err != nil {
-		klog.FromContext(ctx).V(2).Info("The target of a VPA cannot be read", "vpa", klog.KObj(vpa), "err", err)
+func (c *Conductor) podsOf(ctx context.Context, vpa *vpav1.VerticalPodAutoscaler, read *scaleRead) []*corev1.Pod {
+	if read.err != nil {
+		klog.FromContext(ctx).V(2).Info("The target of a VPA cannot be read", "vpa", klog.KObj(vpa), "err", read.err)
 		return nil
 	}
-	selector, err := labels.Parse(scale.Selector)
-	if err != nil || scale.Selector == "" {
+	selector, err := labels.Parse(read.scale.Selector)
+	if err != nil || read.scale.Selector == "" {
 		return nil
 	}
 	return c.reader.PodsOf(vpa.Namespace, selector)

@@ -174,7 +174,7 @@ func TestAnAPIThatRecoversBringsNoTwoEvaluationsCloser(t *testing.T) {
 
 // With its period the time of an API is over, whatever the configuration says.
 func TestAnAPIHasAPeriodAtMost(t *testing.T) {
-	sc := scene{objects: []runtime.Object{deployment("jobs", 5)}, hpas: hpaList{hpaBy("jobs", "jobs", external("depth"))}, config: "metricsTimeout: 40s"}
+	sc := scene{objects: []runtime.Object{deployment("jobs", 5)}, hpas: hpaList{hpaBy("jobs", "jobs", external("depth"))}, config: "metricsTimeout: 15s"}
 	sc.perform(t, func(s *stage) {
 		s.apis.set("depth", 1000, 50*time.Second)
 		s.pass(31 * time.Second)

@@ -79,6 +79,7 @@ type scene struct {
 	unread   bool   // nobody has read the policies
 	config   string // more lines of it
 	canary   bool   // another HPA controller is looked for
+	customs  *customTargets
 }
 
 // perform runs play in virtual time, once the conductor's caches are filled.
@@ -122,7 +123,7 @@ func (sc scene) perform(t *testing.T, play func(*stage)) {
 		}
 		factory := informers.NewSharedInformerFactory(s.kube, 0)
 		watched := observe.NewVPAs(vpaServed{}, s.vpa, func() { s.conductor.Wake() })
-		reader, err := observe.New(factory, s.kube.CoreV1(), watched, s.scales(), nil)
+		reader, err := observe.New(factory, s.kube.CoreV1(), watched, sc.customs.beside(s.scales()), sc.customs.mapper())
 		if err != nil {
 			t.Fatal(err)
 		}

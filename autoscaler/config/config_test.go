@@ -35,6 +35,9 @@ func TestParseFillsDefaults(t *testing.T) {
 	if c.SyncPeriod.Duration != 15*time.Second || *c.Horizontal.Tolerance != 0.1 || c.Horizontal.Mode != Act || c.Horizontal.ScaleToZero {
 		t.Errorf("defaults are those of kube-controller-manager, got %+v", c)
 	}
+	if c.MetricsTimeout.Duration != 10*time.Second {
+		t.Errorf("metricsTimeout %s, want 10s", c.MetricsTimeout.Duration)
+	}
 	if c.Horizontal.Canary != RequireCanary || c.Horizontal.CanaryPatience.Duration != 30*time.Second {
 		t.Errorf("another controller is looked for by default, got %+v", c.Horizontal)
 	}
@@ -53,6 +56,17 @@ func TestParseKeepsWhatIsGiven(t *testing.T) {
 	}
 	if got := c.Nodes.Groups[0].Template.Capacity.Cpu().Value(); got != 4 {
 		t.Errorf("capacity cpu: got %d, want 4", got)
+	}
+}
+
+// A short period alone is no fault.
+func TestParseShortensTheTimeOfMetricsWithThePeriod(t *testing.T) {
+	c, err := Parse([]byte(minimal + "syncPeriod: 3s\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.MetricsTimeout.Duration != 2*time.Second {
+		t.Errorf("metricsTimeout %s, want 2s", c.MetricsTimeout.Duration)
 	}
 }
 
@@ -77,6 +91,7 @@ func TestParseRefuses(t *testing.T) {
 		"given twice":        {minimal + "syncPeriod: 1s\nsyncPeriod: 2s", []string{"syncPeriod", "already set"}},
 		"another kind":       {"apiVersion: v1\nkind: ConfigMap", []string{"apiVersion", "config.berth.dev/v1alpha1", "kind", "AutoscalerConfiguration"}},
 		"sync too fast":      {minimal + "syncPeriod: 10ms", []string{"syncPeriod", "10ms", "at least 1s"}},
+		"too slow metrics":   {minimal + "syncPeriod: 10s\nmetricsTimeout: 11s", []string{"metricsTimeout", "11s", "syncPeriod (10s)"}},
 		"negative tolerance": {minimal + "horizontal: {tolerance: -1}", []string{"horizontal.tolerance", "-1"}},
 		"a gate is a bool":   {minimal + "horizontal: {scaleToZero: 'on'}", []string{"horizontal.scaleToZero", "bool"}},
 		"unknown mode":       {minimal + "horizontal: {mode: act}", []string{"horizontal.mode", `"act"`, "Act", "Observe"}},

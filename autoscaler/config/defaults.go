@@ -28,7 +28,7 @@ func (c *Autoscaler) Default() {
 		c.SyncPeriod.Duration = 15 * time.Second
 	}
 	if c.MetricsTimeout.Duration == 0 {
-		c.MetricsTimeout.Duration = 10 * time.Second
+		c.MetricsTimeout.Duration = min(10*time.Second, c.SyncPeriod.Duration*2/3)
 	}
 
 	setString(&c.Horizontal.Mode, Act)

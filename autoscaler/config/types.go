@@ -39,7 +39,8 @@ type Autoscaler struct {
 	// ClientConnection is how the API server is reached. Defaults to the
 	// service account of the pod, 50 queries per second, burst 100. What is
 	// read and written for single HPAs does not count among them: requests at the same
-	// time are bounded instead, by 8 for targets and statuses and 20 for each metrics API.
+	// time are bounded instead, by 8 for each kind of target, 8 for scales and statuses
+	// that are written, and 20 for each metrics API.
 	ClientConnection componentbase.ClientConnectionConfiguration `json:"clientConnection,omitempty"`
 	// LeaderElection defaults to on, with the Lease berth-system/berth-autoscaler.
 	LeaderElection componentbase.LeaderElectionConfiguration `json:"leaderElection,omitempty"`
@@ -50,8 +51,9 @@ type Autoscaler struct {
 	// 15s, as kube-controller-manager's --horizontal-pod-autoscaler-sync-period.
 	SyncPeriod metav1.Duration `json:"syncPeriod,omitempty"`
 	// MetricsTimeout bounds what a metrics API takes of a sync period to answer.
-	// An API that is slower delays the HPAs that need it, and nobody else; with
-	// the next period its time is over in any case. Defaults to 10s.
+	// An API that is slower delays the HPAs that need it, and nobody else. With
+	// the next period its time is over, so it may not be longer than syncPeriod.
+	// Defaults to 10s, and to two thirds of a syncPeriod shorter than 15s.
 	MetricsTimeout metav1.Duration `json:"metricsTimeout,omitempty"`
 
 	Horizontal Horizontal `json:"horizontal,omitempty"`

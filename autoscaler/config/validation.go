@@ -4,6 +4,7 @@
 package config
 
 import (
+	"fmt"
 	"net"
 	"time"
 
@@ -29,6 +30,9 @@ func (c *Autoscaler) Validate() field.ErrorList {
 	}
 	errs = append(errs, atLeast(field.NewPath("syncPeriod"), &c.SyncPeriod, time.Second)...)
 	errs = append(errs, atLeast(field.NewPath("metricsTimeout"), &c.MetricsTimeout, 100*time.Millisecond)...)
+	if c.MetricsTimeout.Duration > c.SyncPeriod.Duration {
+		errs = append(errs, field.Invalid(field.NewPath("metricsTimeout"), c.MetricsTimeout.Duration.String(), fmt.Sprintf("must not be longer than syncPeriod (%s): with its period the time of a metrics API is over", c.SyncPeriod.Duration)))
+	}
 	errs = append(errs, c.Horizontal.validate(field.NewPath("horizontal"))...)
 	for _, msg := range validation.IsDNS1123Subdomain(c.Vertical.RecommenderName) {
 		errs = append(errs, field.Invalid(field.NewPath("vertical", "recommenderName"), c.Vertical.RecommenderName, msg))
