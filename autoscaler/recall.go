@@ -22,6 +22,8 @@ import (
 type evaluation struct {
 	at      time.Time
 	history horizontal.History
+	// left is how many replicas the target had after it, nil where that is not known.
+	left *int32
 }
 
 // due tells whether an HPA may be evaluated: a late answer may have brought

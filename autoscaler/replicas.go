@@ -42,6 +42,8 @@ type replicas struct {
 	queries  []metrics.Query
 	input    horizontal.Input
 	decision horizontal.Decision
+	// left is what the evaluation before left the target with.
+	left *int32
 	// failed tells that the decided scale could not be written, so that its pods will not come.
 	failed bool
 }
@@ -68,6 +70,7 @@ func (c *Conductor) follow(ctx context.Context, hpas []*autoscalingv2.Horizontal
 	for {
 		ready := c.decideReplicas(ctx, c.stillWanted(c.history.turns.take(c.round, c.round.ready()), hpas), verdicts)
 		c.actReplicas(ctx, ready, verdicts)
+		c.noteLeft(ready)
 		decided = append(decided, ready...)
 		if !c.round.await(ctx, enough) {
 			return decided
@@ -167,6 +170,8 @@ func (c *Conductor) decideReplicas(ctx context.Context, ready []*replicas, verdi
 		r.input.Now = c.now()
 		r.input.Refused = refusal(verdicts[hpaKey(r.hpa)])
 		r.input.History = c.recall(ctx, r.hpa, r.input.Now)
+		r.left = c.history.horizontal[r.hpa.UID].left
+		r.input.History = c.withOthers(r)
 		if r.input.Measures() {
 			r.input.Pods = c.reader.PodsOf(r.hpa.Namespace, r.selector)
 			r.input.Usage = c.round.usage.of(r.hpa.Namespace)

@@ -65,7 +65,8 @@ type Autoscaler struct {
 // Horizontal configures the replica decisions. The defaults are those of
 // kube-controller-manager's --horizontal-pod-autoscaler-* flags.
 type Horizontal struct {
-	// Mode defaults to Act.
+	// Mode defaults to Act. With Observe, as beside another HPA controller, nodes are still
+	// added for the replicas that are decided, unless nodes.mode is Observe, too.
 	Mode Mode `json:"mode,omitempty"`
 	// Tolerance is the relative change of usage that is ignored. Defaults to 0.1.
 	Tolerance *float64 `json:"tolerance,omitempty"`
