@@ -69,10 +69,13 @@ func (a *adapter) GetForObject(_ schema.GroupKind, _, metric string, _ labels.Se
 	return &customv1beta2.MetricValue{Value: value}, err
 }
 
-// GetForObjects gives web's first three pods the same value.
-func (a *adapter) GetForObjects(_ schema.GroupKind, _ labels.Selector, metric string, _ labels.Selector) (*customv1beta2.MetricValueList, error) {
+// GetForObjects gives web's first three pods the same value, where they are asked for.
+func (a *adapter) GetForObjects(_ schema.GroupKind, pods labels.Selector, metric string, _ labels.Selector) (*customv1beta2.MetricValueList, error) {
 	value, err := a.serve(metric)
 	list := &customv1beta2.MetricValueList{}
+	if pods.String() != "app=web" {
+		return list, err
+	}
 	for i := range int32(3) {
 		list.Items = append(list.Items, customv1beta2.MetricValue{DescribedObject: corev1.ObjectReference{Name: webPod(i).Name}, Value: value})
 	}
@@ -83,7 +86,11 @@ type externalAPI struct{ *adapter }
 
 func (e externalAPI) NamespacedMetrics(string) externalclient.MetricsInterface { return e }
 
-func (e externalAPI) List(metric string, _ labels.Selector) (*externalv1beta1.ExternalMetricValueList, error) {
+// List knows the series of queue a only.
+func (e externalAPI) List(metric string, series labels.Selector) (*externalv1beta1.ExternalMetricValueList, error) {
 	value, err := e.serve(metric)
+	if series.String() != "queue=a" {
+		return &externalv1beta1.ExternalMetricValueList{}, err
+	}
 	return &externalv1beta1.ExternalMetricValueList{Items: []externalv1beta1.ExternalMetricValue{{Value: value}}}, err
 }
