@@ -59,7 +59,7 @@ type Parts struct {
 	Telemetry *actuate.Telemetry
 	// Policies is the book that the simulation's plugins read, too.
 	Policies *policies.Book
-	// Canary is nil where no other HPA controller is looked for.
+	// Canary is nil where there is none to look at.
 	Canary *observe.Canary
 	// Nodes is nil where nodes are left alone.
 	Nodes *NodeParts

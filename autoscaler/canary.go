@@ -25,18 +25,27 @@ import (
 type canaryHistory struct {
 	master guard.Master
 	looks  guard.CanaryHistory
+	// disowned: it says that nobody looks at it.
+	disowned bool
 }
 
 // actsOnHPAs tells whether scales and statuses of HPAs are written.
 func (c *Conductor) actsOnHPAs() bool {
-	return c.config.Horizontal.Mode == config.Act && (c.canary == nil || c.history.canary.master == guard.Ours)
+	return c.config.Horizontal.Mode == config.Act && (!c.looksOut() || c.history.canary.master == guard.Ours)
+}
+
+// looksOut tells whether another controller of HPAs is looked for: one that may be in Berth's way.
+func (c *Conductor) looksOut() bool {
+	h := c.config.Horizontal
+	return c.canary != nil && h.Mode == config.Act && h.Canary == config.RequireCanary
 }
 
 // judgeCanary looks whether there is another controller of HPAs, and sees to it
 // that the next look will tell, too.
 func (c *Conductor) judgeCanary(ctx context.Context, hpas []*autoscalingv2.HorizontalPodAutoscaler) {
 	defer func() { c.telemetry.Horizontal(c.horizontalState()) }()
-	if c.canary == nil {
+	if !c.looksOut() {
+		c.disownCanary(ctx)
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, callDeadline)
@@ -57,7 +66,7 @@ func (c *Conductor) judgeCanary(ctx context.Context, hpas []*autoscalingv2.Horiz
 	})
 	logger.V(4).Info("Canary judged", "acts", d.Master == guard.Ours, "silence", d.Silence, "patience", d.Patience)
 	before := c.history.canary.master
-	c.history.canary = canaryHistory{master: d.Master, looks: d.History}
+	c.history.canary.master, c.history.canary.looks = d.Master, d.History
 	said := sayMaster(d.Master, c.now())
 	if d.Master != before {
 		logger.Info("Who scales by HPAs", "berth", said.Status, "reason", said.Reason, "message", said.Message)
@@ -111,10 +120,13 @@ func sighted(canary *autoscalingv2.HorizontalPodAutoscaler, err error) guard.Can
 	}
 }
 
-// recorded tells whether the condition, of whichever leader, is true.
+// noOtherController is the reason of the condition where Berth has found out that it is alone.
+const noOtherController = "NoOtherController"
+
+// recorded tells whether the condition, of whichever leader, says that.
 func recorded(canary *autoscalingv2.HorizontalPodAutoscaler) bool {
 	return canary != nil && slices.ContainsFunc(canary.Status.Conditions, func(c autoscalingv2.HorizontalPodAutoscalerCondition) bool {
-		return c.Type == config.BerthActs && c.Status == corev1.ConditionTrue
+		return c.Type == config.BerthActs && c.Status == corev1.ConditionTrue && c.Reason == noOtherController
 	})
 }
 
@@ -133,7 +145,7 @@ func sayMaster(master guard.Master, now time.Time) autoscalingv2.HorizontalPodAu
 	said := autoscalingv2.HorizontalPodAutoscalerCondition{Type: config.BerthActs, LastTransitionTime: metav1.NewTime(now)}
 	switch master {
 	case guard.Ours:
-		said.Status, said.Reason = corev1.ConditionTrue, "NoOtherController"
+		said.Status, said.Reason = corev1.ConditionTrue, noOtherController
 		said.Message = "no other HPA controller has answered for this canary: Berth writes scales and statuses"
 	case guard.Theirs:
 		said.Status, said.Reason = corev1.ConditionFalse, "OtherController"

@@ -226,9 +226,9 @@ func TestBerthStandsBackFromTheStartBesideAnotherController(t *testing.T) {
 }
 
 // leftCanary is the canary as an earlier leader has left it.
-func leftCanary(acts corev1.ConditionStatus, more ...autoscalingv2.HorizontalPodAutoscalerCondition) *autoscalingv2.HorizontalPodAutoscaler {
+func leftCanary(acts corev1.ConditionStatus, reason string, more ...autoscalingv2.HorizontalPodAutoscalerCondition) *autoscalingv2.HorizontalPodAutoscaler {
 	canary := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Namespace: config.Namespace, Name: config.CanaryName}}
-	said := autoscalingv2.HorizontalPodAutoscalerCondition{Type: config.BerthActs, Status: acts, Reason: "Left"}
+	said := autoscalingv2.HorizontalPodAutoscalerCondition{Type: config.BerthActs, Status: acts, Reason: reason}
 	canary.Status.Conditions = append([]autoscalingv2.HorizontalPodAutoscalerCondition{said}, more...)
 	return canary
 }
@@ -236,7 +236,7 @@ func leftCanary(acts corev1.ConditionStatus, more ...autoscalingv2.HorizontalPod
 func TestAnAnswerOfAnEarlierTimeIsAskedForAgain(t *testing.T) {
 	for _, acts := range []corev1.ConditionStatus{corev1.ConditionFalse, corev1.ConditionUnknown, corev1.ConditionTrue} {
 		t.Run(string(acts), func(t *testing.T) {
-			canary := leftCanary(acts, autoscalingv2.HorizontalPodAutoscalerCondition{Type: autoscalingv2.AbleToScale, Status: corev1.ConditionFalse, Reason: "FailedGetScale"})
+			canary := leftCanary(acts, noOtherController, autoscalingv2.HorizontalPodAutoscalerCondition{Type: autoscalingv2.AbleToScale, Status: corev1.ConditionFalse, Reason: "FailedGetScale"})
 			withRival(t, scene{hpas: hpaList{webHPA("web", "web")}, objects: []runtime.Object{canary}}, func(s *stage, _ *rival) {
 				s.pass(16 * time.Second)
 				s.expect(corev1.ConditionUnknown, "Judging", "judges")
@@ -251,12 +251,21 @@ func TestAnAnswerOfAnEarlierTimeIsAskedForAgain(t *testing.T) {
 }
 
 func TestWhatTheLastLeaderLeftOnAQuietCanary(t *testing.T) {
-	for acts, want := range map[corev1.ConditionStatus][]string{corev1.ConditionTrue: {"3→6"}, corev1.ConditionUnknown: nil, corev1.ConditionFalse: nil} {
-		t.Run(string(acts), func(t *testing.T) {
-			withRival(t, scene{hpas: hpaList{webHPA("web", "web")}, objects: []runtime.Object{leftCanary(acts)}}, func(s *stage, r *rival) {
+	for reason, tc := range map[string]struct {
+		acts corev1.ConditionStatus
+		want []string
+	}{
+		noOtherController: {acts: corev1.ConditionTrue, want: []string{"3→6"}},
+		"Judging":         {acts: corev1.ConditionUnknown},
+		"OtherController": {acts: corev1.ConditionFalse},
+		"Observing":       {acts: corev1.ConditionFalse},
+		"NotLookedFor":    {acts: corev1.ConditionTrue},
+	} {
+		t.Run(reason, func(t *testing.T) {
+			withRival(t, scene{hpas: hpaList{webHPA("web", "web")}, objects: []runtime.Object{leftCanary(tc.acts, reason)}}, func(s *stage, r *rival) {
 				s.set(func() { s.usage = 1500 })
 				s.pass(9 * time.Second) // the second evaluation of this leader, 15 s after its start
-				if diff := cmp.Diff(want, s.writes()); diff != "" {
+				if diff := cmp.Diff(tc.want, s.writes()); diff != "" {
 					t.Errorf("scales (-want +got):\n%s", diff)
 				}
 				r.on()
@@ -297,7 +306,7 @@ func TestWithoutTheRightToTheCanaryNothingIsWritten(t *testing.T) {
 }
 
 func TestObserveByHandNeedsNoCanary(t *testing.T) {
-	scene{hpas: hpaList{webHPA("web", "web")}, config: "horizontal: {mode: Observe}\n"}.perform(t, func(s *stage) {
+	scene{canary: true, hpas: hpaList{webHPA("web", "web")}, config: "horizontal: {mode: Observe}\n"}.perform(t, func(s *stage) {
 		s.set(func() { s.usage = 1500 })
 		s.pass(20 * time.Minute)
 		if got := s.writes(); len(got) != 0 || s.statuses("web") != 0 {
@@ -308,4 +317,36 @@ func TestObserveByHandNeedsNoCanary(t *testing.T) {
 		}
 		s.expectState("observes")
 	})
+}
+
+func TestACanaryThatNobodyLooksAtSaysSo(t *testing.T) {
+	for name, tc := range map[string]struct {
+		config string
+		acts   corev1.ConditionStatus
+		reason string
+		state  string
+	}{
+		"mode Observe": {"horizontal: {mode: Observe}\n", corev1.ConditionFalse, "Observing", "observes"},
+		"canary None":  {"horizontal: {canary: None}\n", corev1.ConditionTrue, "NotLookedFor", "acts"},
+		"both":         {"horizontal: {mode: Observe, canary: None}\n", corev1.ConditionFalse, "Observing", "observes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			answer := autoscalingv2.HorizontalPodAutoscalerCondition{Type: autoscalingv2.AbleToScale, Status: corev1.ConditionFalse, Reason: "FailedGetScale"}
+			canary := leftCanary(corev1.ConditionUnknown, "Judging", answer)
+			scene{canary: true, hpas: hpaList{webHPA("web", "web")}, objects: []runtime.Object{canary}, config: tc.config}.perform(t, func(s *stage) {
+				s.pass(16 * time.Second)
+				s.expect(tc.acts, tc.reason, tc.state)
+				if got := condition(s.canary(), autoscalingv2.AbleToScale); got.Reason != answer.Reason {
+					t.Errorf("what another controller said is now %+v", got)
+				}
+				looks := len(s.kube.Actions())
+				s.pass(10 * time.Minute)
+				for _, action := range s.kube.Actions()[looks:] {
+					if action.GetNamespace() == config.Namespace {
+						t.Errorf("the canary, which has said it, is looked at again: %v", action)
+					}
+				}
+			})
+		})
+	}
 }

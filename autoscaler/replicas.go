@@ -232,7 +232,7 @@ func (c *Conductor) rescale(ctx context.Context, r *replicas) horizontal.Outcome
 		return r.decision.Outcome
 	}
 	observing := !c.actsOnHPAs()
-	logger.V(2).Info("Replicas decided", "from", r.decision.CurrentReplicas, "to", r.decision.DesiredReplicas, "reason", r.decision.Reason, "observing", observing)
+	logger.V(2).Info("Replicas decided", "from", r.decision.CurrentReplicas, "to", r.decision.DesiredReplicas, "reason", r.decision.Reason, "acts", !observing)
 	if observing {
 		return r.decision.Outcome
 	}

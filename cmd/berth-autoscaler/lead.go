@@ -68,7 +68,7 @@ func lead(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, pulse *pu
 		Writer:    actuate.New(clients.hpas, clients.vpa.AutoscalingV1(), clients.policies, clients.kube.CoreV1(), clients.scales, broadcaster.NewRecorder(clients.scheme, corev1.EventSource{Component: config.Name})),
 		Telemetry: actuate.NewTelemetry(legacyregistry.MustRegister),
 		Policies:  book,
-		Canary:    canary(c, clients),
+		Canary:    observe.NewCanary(clients.hpas),
 		Nodes:     nodes,
 	}, pulse.beat)
 	// After the simulation's plugins, so that they know of a change when the conductor asks them.
@@ -109,12 +109,4 @@ func lead(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, pulse *pu
 	conductor.Run(ctx)
 	logger.Info("Stopping")
 	return nil
-}
-
-// canary looks for another HPA controller, where there may be one in Berth's way.
-func canary(c *config.Autoscaler, clients *clients) *observe.Canary {
-	if c.Horizontal.Mode == config.Observe || c.Horizontal.Canary == config.NoCanary {
-		return nil
-	}
-	return observe.NewCanary(clients.hpas)
 }

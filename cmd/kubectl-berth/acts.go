@@ -33,7 +33,7 @@ type actsReport struct {
 func (s *scaling) acts() actsReport {
 	switch {
 	case s.tuning.Horizontal.Mode == config.Observe:
-		return actsReport{Status: v1.ConditionFalse, Reason: "Observe", Message: "berth-autoscaler decides, and leaves scaling to another controller (horizontal.mode is Observe)"}
+		return actsReport{Status: v1.ConditionFalse, Reason: "Observe", Message: "berth-autoscaler decides, and writes no scale and no status (horizontal.mode is Observe)"}
 	case s.tuning.Horizontal.Canary == config.NoCanary:
 		return actsReport{Status: v1.ConditionTrue, Reason: "NoCanary", Message: "berth-autoscaler does not look for another HPA controller (horizontal.canary is None)"}
 	case s.canaryUnread != nil:

@@ -44,6 +44,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		"an operator's":        {args: "plan pp/kafka --replicas 3", want: `--replicas is for StatefulSets: how many pods PlacementPolicy "kafka" selects is up to the operator that makes them`},
 		"a pod mistyped":       {args: "explain pod/mq-zero", want: `pod "mq-zero" not found in namespace "prod", which has mq-0`},
 		"an HPA mistyped":      {world: scaled(hpa("web"), hpa("mq")), args: "explain hpa/wep", want: `HorizontalPodAutoscaler "wep" not found in namespace "prod", which has web`},
+		"the canary":           {world: scaled(hpa("web")).from("berth-system"), args: "explain hpa/berth-canary", want: `HorizontalPodAutoscaler "berth-canary" scales nothing: it is the canary by which berth-autoscaler knows another HPA controller, and its conditions tell what it knows`},
 		"no HPAs":              {args: "explain hpa web", want: `HorizontalPodAutoscaler "web" not found: namespace "prod" has none; name another one by -n`},
 		"no right to HPAs":     {world: scaled(hpa("web")).but(forbidden("horizontalpodautoscalers", ns)), args: "explain hpa/web", want: `listing HorizontalPodAutoscalers: horizontalpodautoscalers.autoscaling is forbidden: User "jane" cannot list it` + remedyForbidden},
 		"no right to a scale":  {world: scaled(hpa("web").of("example.com/v1", "Farm")), args: "explain hpa/web", want: `reading the scale of Farm/web: farms.example.com "web" is forbidden: User "jane" cannot get it` + remedyForbidden},

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/berth-dev/berth/autoscaler/config"
 	"github.com/berth-dev/berth/autoscaler/horizontal"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	v1 "k8s.io/api/core/v1"
@@ -24,7 +25,10 @@ func (c *cluster) explainHPA(ctx context.Context, name string) (*hpaReport, erro
 		return nil, err
 	}
 	hpa := s.hpas[name]
-	if hpa == nil {
+	switch {
+	case hpa == nil && c.namespace == config.Namespace && name == config.CanaryName:
+		return nil, fmt.Errorf("HorizontalPodAutoscaler %q scales nothing: it is the canary by which berth-autoscaler knows another HPA controller, and its conditions tell what it knows", name)
+	case hpa == nil:
 		return nil, notFound(string(kindHPA), c.namespace, name, keys(s.hpas))
 	}
 	in, err := s.inputFor(ctx, hpa)
@@ -41,15 +45,26 @@ func (c *cluster) explainHPA(ctx context.Context, name string) (*hpaReport, erro
 		}
 		in.Now = c.now()
 	}
+	notes = append(notes, unscalable(in)...)
 	report := newHPAReport(in, horizontal.Decide(in))
 	report.BerthActs, report.Configuration, report.Notes = s.acts(), s.tuning.origin, append(s.tuning.notes(), notes...)
 	return report, nil
 }
 
+// unscalable notes where the autoscaler could not read the target that is read here.
+func unscalable(in horizontal.Input) (notes []string) {
+	for _, condition := range in.HPA.Status.Conditions {
+		if condition.Type == autoscalingv2.AbleToScale && condition.Reason == "FailedGetScale" && in.Scale.Absent == "" {
+			notes = append(notes, fmt.Sprintf("you may read the target, and the controller could not when it looked (%s): what is decided here is not done as long as that is so", condition.Message))
+		}
+	}
+	return notes
+}
+
 // notes says what the configuration means to HPAs.
 func (t tuning) notes() (notes []string) {
 	if t.unread != "" {
-		notes = append(notes, fmt.Sprintf("the autoscaler's configuration was not found (%s): kube-controller-manager's defaults are taken; name the file by --autoscaler-config", t.unread))
+		notes = append(notes, fmt.Sprintf("the autoscaler's configuration is not known (%s): kube-controller-manager's defaults are taken; name the file by --autoscaler-config", t.unread))
 	}
 	return notes
 }

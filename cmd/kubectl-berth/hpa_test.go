@@ -94,10 +94,12 @@ func TestExplainHPA(t *testing.T) {
 		"another controller yaml": {world: scaled(hpa("web").by(cpuPercent(60))).tells(v1.ConditionFalse, "OtherController", "another HPA controller answers for this canary"), args: "-o yaml"},
 		"judging": {world: scaled(hpa("web").by(cpuPercent(60))).tells(v1.ConditionUnknown, "Judging",
 			"Berth writes no scale and no status before it is known whether another HPA controller answers for this canary")},
-		"nobody has looked":       {world: scaled(hpa("web").by(cpuPercent(60))).tells("", "", "")},
-		"no canary":               {world: scaled(hpa("web").by(cpuPercent(60))).withoutCanary()},
-		"canary not read":         {world: scaled(hpa("web").by(cpuPercent(60))).but(forbidden("horizontalpodautoscalers", config.Namespace))},
-		"nobody is looked for":    {world: scaled(hpa("web").by(cpuPercent(60))).tells(v1.ConditionFalse, "OtherController", "of another time"), args: tuned("horizontal: {canary: None}\n")},
+		"nobody has looked":    {world: scaled(hpa("web").by(cpuPercent(60))).tells("", "", "")},
+		"no canary":            {world: scaled(hpa("web").by(cpuPercent(60))).withoutCanary()},
+		"canary not read":      {world: scaled(hpa("web").by(cpuPercent(60))).but(forbidden("horizontalpodautoscalers", config.Namespace))},
+		"nobody is looked for": {world: scaled(hpa("web").by(cpuPercent(60))).tells(v1.ConditionFalse, "OtherController", "of another time"), args: tuned("horizontal: {canary: None}\n")},
+		"not readable to the controller": {world: scaled(hpa("web").by(cpuPercent(60)).said(autoscalingv2.AbleToScale, v1.ConditionFalse, "FailedGetScale",
+			`the HPA controller was unable to get the target's current scale: barns.example.com "web" is forbidden`))},
 		"configuration not found": {world: scaled(hpa("web").by(cpuPercent(85))), args: "--autoscaler-namespace elsewhere"},
 	}
 	for name, test := range tests {

@@ -170,6 +170,12 @@ func (w *world) withoutCanary() *world {
 	return w
 }
 
+// from asks in another namespace than ns.
+func (w *world) from(namespace string) *world {
+	w.namespace = &namespace
+	return w
+}
+
 // withoutAdapter takes the custom metrics API away.
 func (w *world) withoutAdapter() *world {
 	w.gauges.custom = adapter(nil)

@@ -37,10 +37,11 @@ var now = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
 // world is a cluster in the few words that the tests tell apart. Its policies
 // are as old as their place in the list.
 type world struct {
-	objects  []runtime.Object
-	policies []*v1alpha1.PlacementPolicy
-	change   func(*fake.Clientset)
-	gauges   gauges
+	namespace *string // of the question, ns unless it is named
+	objects   []runtime.Object
+	policies  []*v1alpha1.PlacementPolicy
+	change    func(*fake.Clientset)
+	gauges    gauges
 }
 
 // List makes the world a policyLister.
@@ -190,7 +191,7 @@ func (w *world) runs(t *testing.T, args ...string) (stdout, stderr string, err e
 	o := newOptions()
 	cmd := newCommandFor(genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: &out, ErrOut: &said}, o, func() (*cluster, error) {
 		return &cluster{
-			kube: client, policies: w, namespace: ns, now: func() time.Time { return now }, gauges: w.gauges,
+			kube: client, policies: w, namespace: ptr.Deref(w.namespace, ns), now: func() time.Time { return now }, gauges: w.gauges,
 			schedulerNamespace: o.schedulerNamespace, autoscalerNamespace: o.autoscalerNamespace, configFile: o.configFile, autoscalerConfigFile: o.autoscalerConfigFile,
 		}, nil
 	})
