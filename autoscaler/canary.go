@@ -149,7 +149,7 @@ func sayMaster(master guard.Master, now time.Time) autoscalingv2.HorizontalPodAu
 		said.Message = "no other HPA controller has answered for this canary: Berth writes scales and statuses"
 	case guard.Theirs:
 		said.Status, said.Reason = corev1.ConditionFalse, "OtherController"
-		said.Message = "another HPA controller answers for this canary: Berth decides, and writes no scale and no status, until that one is off (kube-controller-manager: --controllers=*,-horizontal-pod-autoscaler-controller)"
+		said.Message = "another HPA controller answers for this canary: Berth decides, and writes no scale and no status, until that one is off (kube-controller-manager: add -horizontal-pod-autoscaler-controller to --controllers)"
 	default:
 		said.Status, said.Reason = corev1.ConditionUnknown, "Judging"
 		said.Message = "Berth writes no scale and no status before it is known whether another HPA controller answers for this canary"

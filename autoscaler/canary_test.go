@@ -175,7 +175,7 @@ func TestBerthStandsBackWhileAnotherControllerIsOn(t *testing.T) {
 		r.on()
 		s.pass(31 * time.Second) // their next sync, and our next tick
 		s.expect(corev1.ConditionFalse, "OtherController", "stands_back")
-		if got := s.said("OtherController"); len(got) != 1 || !strings.Contains(got[0], "Warning") || !strings.Contains(got[0], "--controllers=") {
+		if got := s.said("OtherController"); len(got) != 1 || !strings.Contains(got[0], "Warning") || !strings.Contains(got[0], "to --controllers") {
 			t.Errorf("events %v, want one warning that says what to do", got)
 		}
 		before, asked := s.statuses("web"), s.statuses(config.CanaryName)

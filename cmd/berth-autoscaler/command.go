@@ -30,7 +30,7 @@ both need. It refuses an HPA and a VPA on one target.
 It reads metrics.k8s.io, so metrics-server must run, and for HPAs that ask for
 them custom.metrics.k8s.io and external.metrics.k8s.io. Of several replicas one
 leads and the others wait. While kube-controller-manager's HPA controller is on, every
-HPA is left to it; --controllers=*,-horizontal-pod-autoscaler-controller switches it off.`
+HPA is left to it; -horizontal-pod-autoscaler-controller among its --controllers switches it off.`
 
 // newCommand returns the command with its flags.
 func newCommand() *cobra.Command {

@@ -90,7 +90,7 @@ func TestExplainHPA(t *testing.T) {
 		"one of two":     {world: scaled(hpa("web").by(cpuPercent(20), external("cost", average("1")), external("price", average("1"))))},
 		"observed":       {world: scaled(hpa("web").by(cpuPercent(60))), args: tuned("horizontal: {mode: Observe, tolerance: 0.6}\n")},
 		"another controller": {world: scaled(hpa("web").by(cpuPercent(60))).tells(v1.ConditionFalse, "OtherController",
-			"another HPA controller answers for this canary: Berth decides, and writes no scale and no status, until that one is off (kube-controller-manager: --controllers=*,-horizontal-pod-autoscaler-controller)")},
+			"another HPA controller answers for this canary: Berth decides, and writes no scale and no status, until that one is off (kube-controller-manager: add -horizontal-pod-autoscaler-controller to --controllers)")},
 		"another controller yaml": {world: scaled(hpa("web").by(cpuPercent(60))).tells(v1.ConditionFalse, "OtherController", "another HPA controller answers for this canary"), args: "-o yaml"},
 		"judging": {world: scaled(hpa("web").by(cpuPercent(60))).tells(v1.ConditionUnknown, "Judging",
 			"Berth writes no scale and no status before it is known whether another HPA controller answers for this canary")},

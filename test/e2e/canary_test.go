@@ -59,7 +59,7 @@ func oneMaster() features.Feature {
 			begin := time.Now()
 			t.Log(s.awaitCanary(ctx, t, corev1.ConditionFalse, "OtherController"))
 			t.Logf("Berth stood back %s after the other controller was started", time.Since(begin).Round(100*time.Millisecond))
-			s.berths().awaitEvent(ctx, t, "HorizontalPodAutoscaler", config.CanaryName, "OtherController", "--controllers=")
+			s.berths().awaitEvent(ctx, t, "HorizontalPodAutoscaler", config.CanaryName, "OtherController", "to --controllers")
 			s.create(ctx, t, fixture.Workload{Name: "late", Replicas: 1, CPU: "50m"}.Deployment(), late.HPA())
 			s.awaitReplicas(ctx, t, "late", 2)
 			s.says(ctx, t, []string{"explain", "hpa/late"}, "Berth acts:  no: ", "--controllers=", "OtherController")
