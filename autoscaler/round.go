@@ -88,7 +88,7 @@ func (c *Conductor) ask(ctx context.Context, api metrics.API, queries []metrics.
 		}
 	}
 	c.telemetry.MetricsRead(string(api), c.now().Sub(start), err)
-	if cause := context.Cause(ctx); cause != nil && cause != context.DeadlineExceeded {
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.DeadlineExceeded) {
 		return a // the process ends
 	}
 	if err != nil {
