@@ -62,7 +62,7 @@ func oneMaster() features.Feature {
 			s.berths().awaitEvent(ctx, t, "HorizontalPodAutoscaler", config.CanaryName, "OtherController", "to --controllers")
 			s.create(ctx, t, fixture.Workload{Name: "late", Replicas: 1, CPU: "50m"}.Deployment(), late.HPA())
 			s.awaitReplicas(ctx, t, "late", 2)
-			s.says(ctx, t, []string{"explain", "hpa/late"}, "Berth acts:  no: ", "--controllers=", "OtherController")
+			s.says(ctx, t, []string{"explain", "hpa/late"}, "Berth acts:  no: ", "to --controllers", "OtherController")
 			theirs := func(ctx context.Context) (string, bool, error) {
 				by, err := s.statusWriters(ctx, "late")
 				return by, by == kubeControllerManager, err
