@@ -158,7 +158,7 @@ func (j *journal) close(node string) (open func()) {
 
 // hadRoom tells whether a pod had room on a node from its birth until then,
 // whatever came and went meanwhile: everybody counts who was there at some time,
-// or came later and may have been given the room before, or was never bound.
+// or came later and may have been given the room before, or was never bound, or is a slot that is away and has its room kept.
 func (j *journal) hadRoom(l *life, node string, until int) bool {
 	for _, while := range j.closed[node] {
 		if while.from <= until && (while.to == 0 || while.to >= l.born) {
@@ -166,12 +166,28 @@ func (j *journal) hadRoom(l *life, node string, until int) bool {
 		}
 	}
 	used := l.cpu
-	for _, other := range j.lives {
-		if other != l && (other.node == node || other.node == "") && other.born <= until && (other.ended == 0 || other.ended >= l.born) {
+	for i, other := range j.lives {
+		there := (other.node == node || other.node == "") && other.born <= until && (other.ended == 0 || other.ended >= l.born)
+		if other != l && (there || other.node == node && j.kept(i, l, until)) {
 			used += other.cpu
 		}
 	}
 	return used <= j.nodes[node].Status.Allocatable.Cpu().MilliValue()
+}
+
+// kept tells whether the room of a pod that ended before another was born may have been kept for its slot until then:
+// the next one of the slot was not bound before, and does not count by itself.
+func (j *journal) kept(i int, l *life, until int) bool {
+	gone := j.lives[i]
+	if gone.name == l.name || gone.ended == 0 || gone.ended >= l.born {
+		return false
+	}
+	for _, next := range j.lives[i+1:] {
+		if next.name == gone.name && next.bound != 0 {
+			return next.bound >= l.born && (next.born > until || next.node != gone.node)
+		}
+	}
+	return false
 }
 
 func (j *journal) zone(node string) string { return j.nodes[node].Labels[corev1.LabelTopologyZone] }
