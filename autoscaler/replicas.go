@@ -231,9 +231,9 @@ func (c *Conductor) rescale(ctx context.Context, r *replicas) horizontal.Outcome
 	if !r.decision.Rescale {
 		return r.decision.Outcome
 	}
-	observing := !c.actsOnHPAs()
-	logger.V(2).Info("Replicas decided", "from", r.decision.CurrentReplicas, "to", r.decision.DesiredReplicas, "reason", r.decision.Reason, "acts", !observing)
-	if observing {
+	acts := c.actsOnHPAs()
+	logger.V(2).Info("Replicas decided", "from", r.decision.CurrentReplicas, "to", r.decision.DesiredReplicas, "reason", r.decision.Reason, "acts", acts)
+	if !acts {
 		return r.decision.Outcome
 	}
 	ctx, cancel := context.WithTimeout(ctx, callDeadline)

@@ -89,7 +89,8 @@ type Horizontal struct {
 	Canary Canary `json:"canary,omitempty"`
 	// CanaryPatience is how long another HPA controller may take to be heard of.
 	// It must be two of its sync periods at least. What kube-controller-manager may need
-	// for its requests is added: 50ms for each scale, status and metric of all HPAs.
+	// for its requests is added: 50ms for each scale, status and metric of all HPAs. A controller that
+	// answers late makes Berth more patient, up to 16 times.
 	// Defaults to 30s, two of kube-controller-manager's default.
 	CanaryPatience *metav1.Duration `json:"canaryPatience,omitempty"`
 }
