@@ -8,8 +8,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
-	"k8s.io/autoscaler/vertical-pod-autoscaler/pkg/recommender/util"
 )
 
 // The constants of upstream's recommender, at the defaults of its flags.
@@ -40,51 +38,61 @@ func whole(x float64) amount {
 	}
 }
 
-func scale(a amount, factor float64) amount { return whole(float64(a) * factor) }
+func scaled(a amount, factor float64) amount { return whole(float64(a) * factor) }
+
+// Estimate is what a history asks for of one resource: millicores of cpu, bytes of memory.
+type Estimate struct{ Target, LowerBound, UpperBound int64 }
+
+// estimates are of cpu and memory, in the order of resources; nil where nothing was
+// measured.
+type estimates [2]*Estimate
+
+func resourceNames() [2]corev1.ResourceName {
+	return [2]corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory}
+}
 
 // estimate reads target and bounds from a history. The minimum of a pod is shared by
 // its containers.
-func estimate(u *usage, containers int, policy *vpav1.ContainerResourcePolicy) Container {
-	c := Container{Samples: u.samples, First: u.first, Last: u.last, Confidence: u.confidence()}
-	c.Target, c.LowerBound, c.UpperBound = corev1.ResourceList{}, corev1.ResourceList{}, corev1.ResourceList{}
-	for _, r := range []struct {
-		name    corev1.ResourceName
-		history util.Histogram
-		unit    float64
-		minimum amount
-		write   func(amount) resource.Quantity
-	}{
-		{corev1.ResourceCPU, u.cpu, 1000, podMinCPU, cpuQuantity},
-		{corev1.ResourceMemory, u.memoryPeaks, 1, podMinMemory, memoryQuantity},
-	} {
-		if r.history.IsEmpty() || !controls(policy, r.name) {
-			continue
+func (u *usage) estimate(s *scales, containers int) estimates {
+	share := 1 / float64(containers)
+	confidence := u.confidence()
+	narrow, wide := math.Pow(1+0.001/confidence, -2), 1+1/confidence
+	read := func(s *scale, h *histogram, unit float64, minimum amount) *Estimate {
+		if h.isEmpty(s) {
+			return nil
 		}
-		least := scale(r.minimum, 1/float64(containers))
-		at := func(percentile, widening float64) resource.Quantity {
-			a := whole(r.history.Percentile(percentile) * r.unit)
-			a += scale(a, safetyMargin)
-			return r.write(max(scale(a, widening), least))
+		least := scaled(minimum, share)
+		at := func(percentile, widening float64) int64 {
+			a := whole(h.percentile(s, percentile) * unit)
+			a += scaled(a, safetyMargin)
+			return int64(max(scaled(a, widening), least))
 		}
-		c.Target[r.name] = at(targetPercentile, 1)
-		c.LowerBound[r.name] = at(lowerPercentile, math.Pow(1+0.001/c.Confidence, -2))
-		c.UpperBound[r.name] = at(upperPercentile, 1+1/c.Confidence)
+		return &Estimate{Target: at(targetPercentile, 1), LowerBound: at(lowerPercentile, narrow), UpperBound: at(upperPercentile, wide)}
 	}
-	c.UncappedTarget = c.Target.DeepCopy()
-	return c
+	return estimates{
+		read(s.cpu, &u.cpu, 1000, podMinCPU),
+		read(s.memory, &u.memory, 1, podMinMemory),
+	}
 }
 
 // confidence is how many days of one sample per minute the history is worth. Bounds
 // are infinitely wide at zero.
 func (u *usage) confidence() float64 {
-	lifespan := float64(u.last.Sub(u.first)) / float64(halfLife)
+	lifespan := float64(u.last.sub(u.first)) / float64(halfLife)
 	return min(lifespan, float64(u.samples)/minutesPerDay)
 }
 
-func cpuQuantity(a amount) resource.Quantity {
-	return *resource.NewMilliQuantity(int64(a), resource.DecimalSI)
+func quantity(a amount, name corev1.ResourceName) resource.Quantity {
+	if name == corev1.ResourceCPU {
+		return *resource.NewMilliQuantity(int64(a), resource.DecimalSI)
+	}
+	return *resource.NewQuantity(int64(a), resource.BinarySI)
 }
 
-func memoryQuantity(a amount) resource.Quantity {
-	return *resource.NewQuantity(int64(a), resource.BinarySI)
+// units are the millicores or bytes of a quantity, rounded up.
+func units(q resource.Quantity, name corev1.ResourceName) amount {
+	if name == corev1.ResourceCPU {
+		return amount(q.MilliValue())
+	}
+	return amount(q.Value())
 }

@@ -20,23 +20,167 @@ const (
 	smallestWeight = 0.001 * cpuWeight
 	bucketGrowth   = 1.05
 	halfLife       = 24 * time.Hour
-	peakInterval   = 24 * time.Hour
-	window         = 8 * peakInterval
-	oomBumpRatio   = 1.2
-	oomMinBump     = Bytes(100 << 20)
 )
 
 // History is everything that is remembered of usage.
 type History struct {
-	usage      map[usageKey]*usage
-	containers map[containerKey]*container
-	scales     scales
+	// workloads hold the containers of each VPA, sorted by name.
+	workloads map[Key][]*lineage
+	scales    *scales
 }
 
-type usageKey struct {
-	vpa       Key
+// lineage is the history of the containers of one name under a VPA.
+type lineage struct {
 	container string
-	slot      string
+	rules     rules
+	// slots are sorted; pods without a slot share the one without a name.
+	slots []*record
+	// inherited is what a checkpoint told of all slots together at the moment it was
+	// saved, nil without one.
+	inherited *usage
+	saved     moment
+}
+
+// record is the history of one slot.
+type record struct {
+	slot string
+	// live is what was learnt in this process, nil where no pod has been seen yet.
+	live *usage
+	// restored is what the slot's own checkpoint told. It counts for the slot alone:
+	// the lineage has inherited it.
+	restored *usage
+	// running is sorted by pod.
+	running []*container
+}
+
+// usage is a distribution of what containers used.
+type usage struct {
+	cpu, memory histogram
+	// first, last and samples are of cpu samples, as upstream's confidence wants it;
+	// seen is the last sample of any kind.
+	first, last, seen moment
+	samples           int
+}
+
+// scales are the buckets that all histograms share.
+type scales struct{ cpu, memory *scale }
+
+func newHistory() History {
+	// Constants within their bounds: neither call can fail.
+	cpu, _ := util.NewExponentialHistogramOptions(1000.0, 0.01, bucketGrowth, smallestWeight)
+	memory, _ := util.NewExponentialHistogramOptions(1e12, 1e7, bucketGrowth, smallestWeight)
+	return History{workloads: map[Key][]*lineage{}, scales: &scales{cpu: newScale(cpu), memory: newScale(memory)}}
+}
+
+func (s *scales) usage() *usage {
+	return &usage{cpu: newHistogram(s.cpu), memory: newHistogram(s.memory)}
+}
+
+// merge adds what other knows. References of other may move with it.
+func (u *usage) merge(s *scales, other *usage) {
+	u.cpu.merge(s.cpu, &other.cpu)
+	u.memory.merge(s.memory, &other.memory)
+	if u.first == 0 || other.first != 0 && other.first < u.first {
+		u.first = other.first
+	}
+	u.last, u.seen = max(u.last, other.last), max(u.seen, other.seen)
+	u.samples += other.samples
+}
+
+// scratch is where usages are merged that nobody keeps.
+type scratch struct {
+	*scales
+	usage
+}
+
+func newScratch(s *scales) *scratch {
+	m := &scratch{scales: s, usage: *s.usage()}
+	m.usage.cpu.reach(0, len(s.cpu.ends)-1)
+	m.usage.memory.reach(0, len(s.memory.ends)-1)
+	return m
+}
+
+// sum is of the usages that are not nil. It holds until the next one is asked for.
+func (m *scratch) sum(all ...*usage) *usage {
+	m.usage.cpu.reset(m.scales.cpu)
+	m.usage.memory.reset(m.scales.memory)
+	m.usage = usage{cpu: m.usage.cpu, memory: m.usage.memory}
+	for _, u := range all {
+		if u != nil {
+			m.merge(m.scales, u)
+		}
+	}
+	return &m.usage
+}
+
+// all is what is known of the slots together: what they did in this process, in order,
+// since floating point sums depend on it, and then what they did before.
+func (l *lineage) all(m *scratch) *usage {
+	if len(l.slots) == 1 && l.slots[0].live != nil && l.inherited == nil {
+		return l.slots[0].live
+	}
+	u := m.sum()
+	for _, r := range l.slots {
+		if r.live != nil {
+			u.merge(m.scales, r.live)
+		}
+	}
+	if l.inherited != nil {
+		u.merge(m.scales, l.inherited)
+	}
+	return u
+}
+
+// own is what is known of the slot alone.
+func (r *record) own(m *scratch) *usage {
+	switch {
+	case r.restored == nil && r.live != nil:
+		return r.live
+	case r.live == nil && r.restored != nil:
+		return r.restored
+	default:
+		return m.sum(r.live, r.restored)
+	}
+}
+
+// places finds, or makes, the place of every container that can be measured. A pod that
+// two VPAs list belongs to the first.
+func (h History) places(vpas []VPA) map[containerKey]place {
+	for _, lineages := range h.workloads {
+		for _, l := range lineages {
+			for _, r := range l.slots {
+				for _, c := range r.running {
+					c.alive = false
+				}
+			}
+		}
+	}
+	out := map[containerKey]place{}
+	for _, v := range vpas {
+		for _, p := range v.Pods {
+			for _, name := range p.Containers {
+				key := containerKey{pod: p.UID, name: name}
+				if _, taken := out[key]; taken {
+					continue
+				}
+				l := h.lineage(v.Key, name)
+				r := l.record(p.Slot)
+				if r.live == nil {
+					r.live = h.scales.usage()
+				}
+				c := r.container(p.UID)
+				c.alive = true
+				if c.lastOOM == 0 {
+					c.lastOOM = l.saved // what was before is in the checkpoint
+				}
+				out[key] = place{container: c, usage: r.live, scales: h.scales, rules: &l.rules}
+			}
+		}
+		for _, l := range h.workloads[v.Key] {
+			l.rules = rulesOf(policyFor(v.Policy, l.container))
+		}
+	}
+	return out
 }
 
 type containerKey struct {
@@ -44,166 +188,55 @@ type containerKey struct {
 	name string
 }
 
-// usage is the distribution of what the containers of one slot used.
-type usage struct {
-	cpu, memoryPeaks util.Histogram
-	// first, last and samples are of cpu samples, as upstream's confidence wants it;
-	// seen is the last sample of any kind.
-	first, last, seen time.Time
-	samples           int
-}
-
-// container is what one running container needs for its next sample.
-type container struct {
-	lastCPU, lastMemory time.Time
-	// peak and oomPeak are of the interval that ends at intervalEnd.
-	peak, oomPeak Bytes
-	intervalEnd   time.Time
-}
-
-// scales are the buckets that all histograms share: only histograms of the very same
-// scale can be merged.
-type scales struct{ cpu, memory util.HistogramOptions }
-
-func newHistory() History {
-	// Constants within their bounds: neither call can fail.
-	cpu, _ := util.NewExponentialHistogramOptions(1000.0, 0.01, bucketGrowth, smallestWeight)
-	memory, _ := util.NewExponentialHistogramOptions(1e12, 1e7, bucketGrowth, smallestWeight)
-	return History{
-		usage:      map[usageKey]*usage{},
-		containers: map[containerKey]*container{},
-		scales:     scales{cpu: cpu, memory: memory},
+func (h History) lineage(vpa Key, name string) *lineage {
+	all := h.workloads[vpa]
+	i, found := slices.BinarySearchFunc(all, name, func(l *lineage, name string) int { return cmp.Compare(l.container, name) })
+	if !found {
+		all = slices.Insert(all, i, &lineage{container: name, rules: rulesOf(nil)})
+		h.workloads[vpa] = all
 	}
+	return all[i]
 }
 
-func (s scales) usage() *usage {
-	return &usage{
-		cpu:         util.NewDecayingHistogram(s.cpu, halfLife),
-		memoryPeaks: util.NewDecayingHistogram(s.memory, halfLife),
+func (l *lineage) record(slot string) *record {
+	i, found := slices.BinarySearchFunc(l.slots, slot, func(r *record, slot string) int { return compareSlots(r.slot, slot) })
+	if !found {
+		l.slots = slices.Insert(l.slots, i, &record{slot: slot})
 	}
+	return l.slots[i]
 }
 
-// event is a sample or an OOM on its way into the history.
-type event struct {
-	key    containerKey
-	time   time.Time
-	sample *Sample
-	oom    *OOM
-}
+// compareSlots puts ordinals in their order, which is not that of their digits.
+func compareSlots(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) }
 
-func (s Sample) event() event {
-	return event{key: containerKey{s.Pod, s.Container}, time: s.Time, sample: &s}
-}
-
-// learn takes in what happened to the containers that have a home, in order of time.
-func (h History) learn(in Input, homes map[containerKey]usageKey) {
-	events := make([]event, 0, len(in.Samples)+len(in.OOMs))
-	for _, s := range in.Samples {
-		events = append(events, s.event())
+func (r *record) container(pod types.UID) *container {
+	i, found := slices.BinarySearchFunc(r.running, pod, func(c *container, pod types.UID) int { return cmp.Compare(c.pod, pod) })
+	if !found {
+		r.running = slices.Insert(r.running, i, &container{pod: pod})
 	}
-	for _, o := range in.OOMs {
-		events = append(events, event{key: containerKey{o.Pod, o.Container}, time: o.Time, oom: &o})
-	}
-	slices.SortFunc(events, compareEvents)
-	for _, e := range events {
-		home, ok := homes[e.key]
-		if !ok {
-			continue
-		}
-		u, c := h.at(home, e.key)
-		if e.oom != nil {
-			c.addOOM(*e.oom, u)
-			continue
-		}
-		c.addCPU(e.time, e.sample.CPU, u)
-		c.addMemory(e.time, e.sample.Memory, u)
-	}
+	return r.running[i]
 }
 
-// compareEvents makes the order total, since floating point sums depend on it. A sample
-// goes before the OOM of its moment: it is part of what led there.
-func compareEvents(a, b event) int {
-	return cmp.Or(
-		a.time.Compare(b.time),
-		cmp.Compare(a.key.pod, b.key.pod),
-		cmp.Compare(a.key.name, b.key.name),
-		slices.Compare(a.rank(), b.rank()),
-	)
-}
-
-func (e event) rank() []int64 {
-	if e.oom != nil {
-		return []int64{1, int64(e.oom.Request)}
-	}
-	return []int64{0, int64(e.sample.CPU), int64(e.sample.Memory)}
-}
-
-func (h History) at(home usageKey, key containerKey) (*usage, *container) {
-	u := h.usage[home]
-	if u == nil {
-		u = h.scales.usage()
-		h.usage[home] = u
-	}
-	c := h.containers[key]
-	if c == nil {
-		c = &container{}
-		h.containers[key] = c
-	}
-	return u, c
-}
-
-// forget drops histories without a sample in the whole window, and containers that are
-// gone once their peak is settled.
-func (h History) forget(now time.Time, homes map[containerKey]usageKey) {
-	maps.DeleteFunc(h.usage, func(_ usageKey, u *usage) bool { return now.Sub(u.seen) >= window })
-	maps.DeleteFunc(h.containers, func(key containerKey, c *container) bool {
-		_, alive := homes[key]
-		return !alive && !now.Before(c.intervalEnd)
+// forget drops what is too old to count, and containers that are gone once their peak is
+// settled.
+func (h History) forget(now moment) {
+	maps.DeleteFunc(h.workloads, func(vpa Key, all []*lineage) bool {
+		h.workloads[vpa] = slices.DeleteFunc(all, func(l *lineage) bool {
+			l.slots = slices.DeleteFunc(l.slots, func(r *record) bool { return r.forget(now, l.rules.window()) })
+			return len(l.slots) == 0 && (l.inherited == nil || now.sub(max(l.inherited.seen, l.saved)) >= l.rules.window())
+		})
+		return len(h.workloads[vpa]) == 0
 	})
 }
 
-// slotUsage is the history of one slot.
-type slotUsage struct {
-	slot string
-	*usage
-}
-
-// byContainer arranges the histories by VPA and container, slots in order.
-func (h History) byContainer() map[Key]map[string][]slotUsage {
-	out := map[Key]map[string][]slotUsage{}
-	for key, u := range h.usage {
-		if out[key.vpa] == nil {
-			out[key.vpa] = map[string][]slotUsage{}
-		}
-		out[key.vpa][key.container] = append(out[key.vpa][key.container], slotUsage{slot: key.slot, usage: u})
-	}
-	for _, containers := range out {
-		for _, slots := range containers {
-			slices.SortFunc(slots, func(a, b slotUsage) int { return cmp.Compare(a.slot, b.slot) })
+// forget tells whether nothing is left of the record.
+func (r *record) forget(now moment, window time.Duration) bool {
+	r.running = slices.DeleteFunc(r.running, func(c *container) bool { return !c.alive && now >= c.intervalEnd })
+	for _, u := range []**usage{&r.live, &r.restored} {
+		if *u != nil && (*u).seen != 0 && now.sub((*u).seen) >= window {
+			*u = nil
 		}
 	}
-	return out
-}
-
-// merge makes one distribution of all slots, nil if there are none.
-func (s scales) merge(slots []slotUsage) *usage {
-	switch len(slots) {
-	case 0:
-		return nil
-	case 1:
-		return slots[0].usage
-	}
-	m := s.usage()
-	for _, u := range slots {
-		m.cpu.Merge(u.cpu)
-		m.memoryPeaks.Merge(u.memoryPeaks)
-		if m.first.IsZero() || !u.first.IsZero() && u.first.Before(m.first) {
-			m.first = u.first
-		}
-		if u.last.After(m.last) {
-			m.last = u.last
-		}
-		m.samples += u.samples
-	}
-	return m
+	measured := r.restored != nil || r.live != nil && r.live.seen != 0
+	return !measured && len(r.running) == 0
 }

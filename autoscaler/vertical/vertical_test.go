@@ -224,22 +224,26 @@ func TestHistoryStaysSmall(t *testing.T) {
 		h = Decide(Input{Now: now, VPAs: []VPA{vpa(nil, Pod{UID: uid, Slot: string(uid), Containers: []string{"a"}})},
 			Samples: []Sample{{Pod: uid, Container: "a", Time: now, CPU: 1, Memory: 1}}, History: h}).History
 	}
-	if len(h.containers) > 2 || len(h.usage) > 8 {
-		t.Errorf("%d containers and %d histories are remembered", len(h.containers), len(h.usage))
+	containers := 0
+	for _, r := range h.workloads[db][0].slots {
+		containers += len(r.running)
+	}
+	if slots := len(h.workloads[db][0].slots); containers > 2 || slots > 8 {
+		t.Errorf("%d containers and %d slots are remembered", containers, slots)
 	}
 }
 
-// Floating point sums depend on the order in which slots are merged.
-func TestSlotsAreMergedInOrder(t *testing.T) {
+// Floating point sums depend on the order in which slots are merged, and people read it.
+func TestSlotsAreInOrder(t *testing.T) {
 	h := newHistory()
-	for _, slot := range []string{"3", "1", "0", "2", "7", "5", "4", "6"} {
-		h.usage[usageKey{vpa: db, container: "a", slot: slot}] = h.scales.usage()
+	for _, slot := range []string{"3", "1", "0", "10", "2", "7", "5", "4", "11", "6"} {
+		h.lineage(db, "a").record(slot)
 	}
 	var got []string
-	for _, u := range h.byContainer()[db]["a"] {
-		got = append(got, u.slot)
+	for _, r := range h.lineage(db, "a").slots {
+		got = append(got, r.slot)
 	}
-	if diff := cmp.Diff([]string{"0", "1", "2", "3", "4", "5", "6", "7"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"0", "1", "2", "3", "4", "5", "6", "7", "10", "11"}, got); diff != "" {
 		t.Errorf("slots (-want +got):\n%s", diff)
 	}
 }

@@ -1,0 +1,121 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package vertical
+
+import (
+	"math"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
+)
+
+// Slot is the recommendation for a container in one slot, and the numbers behind it.
+type Slot struct {
+	Slot string
+	// Samples counts cpu samples of this slot, taken between First and Last.
+	Samples     int
+	First, Last time.Time
+	// Confidence is as that of Container.
+	Confidence float64
+	// Differs is whether anything is recommended that is not recommended for the set.
+	Differs bool
+	// Resources are cpu, then memory, where they are recommended.
+	Resources []SlotResource
+}
+
+// SlotResource is one resource of a slot's recommendation.
+type SlotResource struct {
+	Name corev1.ResourceName
+	// Own is what the slot's history asks for, Set what all histories together do. Neither
+	// is held by the policy.
+	Own, Set Estimate
+	// Weight is what Own counts for the target, Set counts for the rest.
+	Weight float64
+	// Estimate is between the two, and held by the policy.
+	Estimate
+	// Cap is what holds the target.
+	Cap Cap
+}
+
+// weight is how much of its own estimate a slot gets: the more of its history is there,
+//
+//	weight = 1 - 2^(-confidence)
+//	slot   = weight * own + (1 - weight) * set
+//
+// A sample loses half of its weight in a day, so in an endless history the last n days
+// make up 1 - 2^(-n) of the weight. Confidence is that n. What is missing of the slot's
+// history is taken from the set's: half of the estimate after a day, under 1 % after a
+// week. The form is that of credibility estimates (Bühlmann, Experience rating and
+// credibility, ASTIN Bulletin 4, 1967), where the factor grows with the experience; his is
+// worked out from the variance between the risks, of which a set of three has too few.
+func weight(confidence float64) float64 { return 1 - math.Exp2(-max(confidence, 0)) }
+
+// shrunk is a slot's amount between its own and the set's. More memory than the set's is
+// believed at once: cpu that is short is slow, memory that is short is a kill, and an OOM
+// of one slot would be averaged away.
+func shrunk(name corev1.ResourceName, own, set int64, weight float64) (int64, float64) {
+	if name == corev1.ResourceMemory && own > set {
+		weight = 1
+	}
+	return set + int64(math.Round(float64(own-set)*weight)), weight
+}
+
+// merits are what all slots of a container are judged by.
+type merits struct {
+	set        estimates
+	bounds     [2]bounds
+	controlled [2]bool
+	containers int
+}
+
+// recommend decides for one slot.
+func (r *record) recommend(of merits, m *scratch) (Slot, bool) {
+	u := r.own(m)
+	s := Slot{Slot: r.slot, Samples: u.samples, First: u.first.time(), Last: u.last.time(), Confidence: u.confidence()}
+	for i, own := range u.estimate(m.scales, of.containers) {
+		if own == nil || !of.controlled[i] {
+			continue
+		}
+		set := own // nobody else has been measured
+		if of.set[i] != nil {
+			set = of.set[i]
+		}
+		if s.Resources == nil {
+			s.Resources = make([]SlotResource, 0, len(of.set))
+		}
+		x := SlotResource{Name: resourceNames()[i], Own: *own, Set: *set}
+		w := weight(s.Confidence)
+		between := func(own, set int64) (int64, float64, Cap, bool) {
+			a, w := shrunk(x.Name, own, set, w)
+			held, by := of.bounds[i].cap(amount(a))
+			setHeld, _ := of.bounds[i].cap(amount(set))
+			return int64(held), w, by, held != setHeld
+		}
+		var differ [3]bool
+		x.Target, x.Weight, x.Cap, differ[0] = between(own.Target, set.Target)
+		x.LowerBound, _, _, differ[1] = between(own.LowerBound, set.LowerBound)
+		x.UpperBound, _, _, differ[2] = between(own.UpperBound, set.UpperBound)
+		s.Differs = s.Differs || differ[0] || differ[1] || differ[2]
+		s.Resources = append(s.Resources, x)
+	}
+	return s, len(s.Resources) > 0
+}
+
+// Recommended is what the slot's container should have, in the form of a VPA's status.
+func (s Slot) Recommended(container string) vpav1.RecommendedContainerResources {
+	out := vpav1.RecommendedContainerResources{
+		ContainerName: container,
+		Target:        corev1.ResourceList{}, LowerBound: corev1.ResourceList{}, UpperBound: corev1.ResourceList{},
+		UncappedTarget: corev1.ResourceList{},
+	}
+	for _, r := range s.Resources {
+		out.Target[r.Name] = quantity(amount(r.Target), r.Name)
+		out.LowerBound[r.Name] = quantity(amount(r.LowerBound), r.Name)
+		out.UpperBound[r.Name] = quantity(amount(r.UpperBound), r.Name)
+		uncapped, _ := shrunk(r.Name, r.Own.Target, r.Set.Target, r.Weight)
+		out.UncappedTarget[r.Name] = quantity(amount(uncapped), r.Name)
+	}
+	return out
+}
