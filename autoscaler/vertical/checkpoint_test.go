@@ -183,16 +183,16 @@ func TestRestoreTakesTheLatest(t *testing.T) {
 
 func TestOrphans(t *testing.T) {
 	now := epoch.Add(30 * 24 * time.Hour)
-	make := func(id CheckpointID, written time.Duration) *vpav1.VerticalPodAutoscalerCheckpoint {
+	object := func(id CheckpointID, written time.Duration) *vpav1.VerticalPodAutoscalerCheckpoint {
 		c := Checkpoint{ID: id, Status: vpav1.VerticalPodAutoscalerCheckpointStatus{Version: containerVersion, LastUpdateTime: metav1.NewTime(now.Add(-written))}}
 		if id.Slot != "" {
 			c.Status.Version = slotVersion
 		}
 		return c.Object(id.Name(free), "berth")
 	}
-	all, slot := CheckpointID{db, "main", ""}, CheckpointID{db, "main", "2"}
+	whole, slot := CheckpointID{db, "main", ""}, CheckpointID{db, "main", "2"}
 	berths, others, none := map[Key]bool{db: true}, map[Key]bool{db: false}, map[Key]bool{}
-	unmarked, spoilt, young := make(all, 0), make(slot, 0), make(slot, 9*24*time.Hour)
+	unmarked, spoilt, young := object(whole, 0), object(slot, 0), object(slot, 9*24*time.Hour)
 	unmarked.Labels = nil
 	spoilt.Status.Version = "v2"
 	young.CreationTimestamp = metav1.NewTime(now.Add(-time.Hour))
@@ -201,19 +201,19 @@ func TestOrphans(t *testing.T) {
 		vpas   map[Key]bool
 		want   bool
 	}{
-		"a container":                      {make(all, time.Hour), berths, false},
-		"a slot":                           {make(slot, time.Hour), berths, false},
-		"a container, the VPA gone":        {make(all, time.Hour), none, true},
-		"a slot, the VPA gone":             {make(slot, time.Hour), none, true},
-		"a container, handed over":         {make(all, 99*24*time.Hour), others, false},
-		"a slot, handed over":              {make(slot, time.Hour), others, true},
-		"a container that is forgotten":    {make(all, 8*24*time.Hour), berths, true},
-		"a slot that is forgotten":         {make(slot, 8*24*time.Hour), berths, true},
-		"almost forgotten":                 {make(slot, 8*24*time.Hour-time.Second), berths, false},
+		"a container":                      {object(whole, time.Hour), berths, false},
+		"a slot":                           {object(slot, time.Hour), berths, false},
+		"a container, the VPA gone":        {object(whole, time.Hour), none, true},
+		"a slot, the VPA gone":             {object(slot, time.Hour), none, true},
+		"a container, handed over":         {object(whole, 99*24*time.Hour), others, false},
+		"a slot, handed over":              {object(slot, time.Hour), others, true},
+		"a container that is forgotten":    {object(whole, 8*24*time.Hour), berths, true},
+		"a slot that is forgotten":         {object(slot, 8*24*time.Hour), berths, true},
+		"almost forgotten":                 {object(slot, 8*24*time.Hour-time.Second), berths, false},
 		"created, not written yet":         {young, berths, false},
 		"unreadable":                       {spoilt, berths, true},
 		"another's, the VPA gone":          {unmarked, none, false},
-		"another namespace's VPA is there": {make(all, 0), map[Key]bool{{Namespace: "test", Name: "db"}: true}, true},
+		"another namespace's VPA is there": {object(whole, 0), map[Key]bool{{Namespace: "test", Name: "db"}: true}, true},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -28,7 +28,7 @@ import (
 // from, to the last bit.
 func TestUpstreamAgrees(t *testing.T) {
 	prepare(t)
-	for seed := range int64(40) {
+	for seed := range int64(24) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			s := newStory(rand.New(rand.NewSource(seed)))
@@ -155,9 +155,8 @@ func difference(o *oracle, d Decision) string {
 		return diff
 	}
 	for key, s := range o.aggregates() {
-		l := d.History.lineage(db, key.ContainerName())
-		r := l.record(key.Labels().Get("slot"))
-		if r.live == nil {
+		r := remembered(d.History, key.ContainerName(), key.Labels().Get("slot"))
+		if r == nil || r.live == nil {
 			continue // a container that has not been measured is not remembered
 		}
 		if diff := differentContents(d.History.scales, s, r.live); diff != "" {
@@ -165,13 +164,34 @@ func difference(o *oracle, d Decision) string {
 		}
 	}
 	for name, s := range o.merged(o.managed) {
-		u := newScratch(d.History.scales).sum(d.History.lineage(db, name).all(newScratch(d.History.scales)))
+		u := newScratch(d.History.scales).sum(lineageOf(d.History, name).all(newScratch(d.History.scales)))
 		diff := differentContents(d.History.scales, s, u)
 		if diff != "" || u.samples != s.TotalSamplesCount || !u.first.time().Equal(s.FirstSampleStart) || !u.last.time().Equal(s.LastSampleStart) {
 			return fmt.Sprintf("%s, all slots, %d samples against %d:\n%s", name, s.TotalSamplesCount, u.samples, diff)
 		}
 	}
 	return ""
+}
+
+// lineageOf is nil where the container is not remembered.
+func lineageOf(h History, container string) *lineage {
+	i := slices.IndexFunc(h.workloads[db], func(l *lineage) bool { return l.container == container })
+	if i < 0 {
+		return nil
+	}
+	return h.workloads[db][i]
+}
+
+func remembered(h History, container, slot string) *record {
+	l := lineageOf(h, container)
+	if l == nil {
+		return nil
+	}
+	i := slices.IndexFunc(l.slots, func(r *record) bool { return r.slot == slot })
+	if i < 0 {
+		return nil
+	}
+	return l.slots[i]
 }
 
 func differentContents(s *scales, want *model.AggregateContainerState, got *usage) string {

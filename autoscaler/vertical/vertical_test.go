@@ -215,6 +215,39 @@ func TestForgetting(t *testing.T) {
 	}
 }
 
+// A pod's status tells of its last OOM for as long as the pod lives, and after a restart
+// of Berth. It counts once, whatever has been used since.
+func TestOOMCountsOnce(t *testing.T) {
+	of := []VPA{vpa(nil, pod("p", "a"))}
+	oom := []OOM{{Pod: "p", Container: "a", Time: epoch.Add(30 * time.Second), Request: 1 << 30}}
+	samples := minutely("p", "a", 60, 100, 1<<30)
+	for i := range samples[10:] {
+		samples[i+10].Memory = 1200 << 20 // after the OOM, in its interval
+	}
+	var h History
+	for i := range samples {
+		h = Decide(Input{Now: samples[i].Time, VPAs: of, Samples: samples[i : i+1], OOMs: oom, History: h}).History
+	}
+	want := map[string]string{"a": "126m 1555165137"} // a fifth more than the request, and 15 %
+	d := Decide(Input{Now: epoch.Add(time.Hour), VPAs: of, OOMs: oom, History: h})
+	if diff := cmp.Diff(want, targets(d)); diff != "" {
+		t.Errorf("targets (-want +got):\n%s", diff)
+	}
+
+	saved := epoch.Add(40 * time.Hour)
+	var objects []*vpav1.VerticalPodAutoscalerCheckpoint
+	for _, c := range d.History.Checkpoints(db, saved) {
+		objects = append(objects, c.Object("x", "berth"))
+	}
+	h, _ = Restore(objects)
+	before := Decide(Input{Now: saved, VPAs: of, History: h}).History.Checkpoints(db, saved)
+	h, _ = Restore(objects)
+	after := Decide(Input{Now: saved, VPAs: of, OOMs: oom, History: h}).History.Checkpoints(db, saved)
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Errorf("history without and with the OOM from before the restart (-without +with):\n%s", diff)
+	}
+}
+
 // Containers that are gone leave nothing behind.
 func TestHistoryStaysSmall(t *testing.T) {
 	var h History
