@@ -28,7 +28,9 @@ import (
 // a week, in four kinds: constant, daily, growing and with spikes.
 const (
 	fleetSets, fleetPods = 1000, 5
-	fleetWeek            = 7 * 24 * time.Hour
+	fleetDay             = 24 * time.Hour
+	fleetWeek            = 7 * fleetDay
+	fleetEvery           = 10 * time.Minute
 )
 
 type fleet struct {
@@ -89,12 +91,25 @@ func (f *fleet) measure(at time.Time) []Sample {
 // side is one of the two recommenders, with a pass as it makes it once a minute.
 type side interface {
 	pass(now time.Time, f *fleet, samples []Sample)
+	// restarted is a new process that has found the checkpoints of this one.
+	restarted(now time.Time, f *fleet) side
 }
 
 type berthSide struct{ History }
 
 func (s *berthSide) pass(now time.Time, f *fleet, samples []Sample) {
 	s.History = Decide(Input{Now: now, VPAs: f.vpas, Samples: samples, History: s.History}).History
+}
+
+func (s *berthSide) restarted(now time.Time, f *fleet) side {
+	var objects []*vpav1.VerticalPodAutoscalerCheckpoint
+	for _, v := range f.vpas {
+		for _, c := range s.Checkpoints(v.Key, now) {
+			objects = append(objects, c.Object(c.ID.Name(free), "berth"))
+		}
+	}
+	h, _ := Restore(objects)
+	return &berthSide{h}
 }
 
 type upstreamSide struct {
@@ -142,19 +157,35 @@ func (s *upstreamSide) pass(_ time.Time, f *fleet, samples []Sample) {
 	}
 }
 
+func (s *upstreamSide) restarted(_ time.Time, f *fleet) side {
+	out := newUpstreamSide(f)
+	for id, v := range s.VPAs() {
+		for name, state := range v.AggregateStateByContainerName() {
+			inherited := model.NewAggregateContainerState()
+			if saved, err := state.SaveToCheckpoint(); err == nil {
+				_ = inherited.LoadFromCheckpoint(saved) // of a version that it has just written
+			}
+			out.VPAs()[id].ContainersInitialAggregateState[name] = inherited
+		}
+	}
+	return out
+}
+
 // BenchmarkFleet lets both recommenders live through a week of 5,000 containers and then
 // makes passes of both in turn, so that the machine's moods hit both. It reports bytes per
 // container and time per pass of either, and the ratios.
 func BenchmarkFleet(b *testing.B) {
 	klog.SetOutput(io.Discard)
 	klog.LogToStderr(false)
-	for name, sets := range map[string]bool{"statefulsets": true, "deployments": false} {
+	for name, of := range map[string]struct{ sets, restart bool }{
+		"statefulsets": {sets: true}, "deployments": {}, "statefulsets-restarted": {sets: true, restart: true},
+	} {
 		b.Run(name, func(b *testing.B) {
-			f := newFleet(sets)
-			ours, ourBytes := grown(f, func() side { return &berthSide{} })
-			theirs, theirBytes := grown(f, func() side { return newUpstreamSide(f) })
+			f := newFleet(of.sets)
+			ours, ourBytes := grown(f, of.restart, func() side { return &berthSide{} })
+			theirs, theirBytes := grown(f, of.restart, func() side { return newUpstreamSide(f) })
 			var ourTime, theirTime time.Duration
-			now := epoch.Add(fleetWeek)
+			now := epoch.Add(fleetWeek + fleetDay)
 			for b.Loop() {
 				now = now.Add(time.Minute)
 				samples := f.measure(now)
@@ -184,12 +215,19 @@ func timed(do func()) time.Duration {
 	return time.Since(start)
 }
 
-// grown is a recommender after the week, and its bytes per container.
-func grown(f *fleet, begin func() side) (side, float64) {
+// grown is a recommender after the week, or a day after a restart at its end, and its bytes
+// per container.
+func grown(f *fleet, restart bool, begin func() side) (side, float64) {
 	before := heap()
 	s := begin()
-	for at := time.Duration(0); at < fleetWeek; at += 10 * time.Minute {
+	for at := time.Duration(0); at < fleetWeek; at += fleetEvery {
 		s.pass(epoch.Add(at), f, f.measure(epoch.Add(at)))
+	}
+	if restart {
+		s = s.restarted(epoch.Add(fleetWeek), f)
+		for at := fleetWeek; at < fleetWeek+fleetDay; at += fleetEvery {
+			s.pass(epoch.Add(at), f, f.measure(epoch.Add(at)))
+		}
 	}
 	return s, (heap() - before) / (fleetSets * fleetPods)
 }

@@ -128,6 +128,27 @@ func TestCheckpointsOf(t *testing.T) {
 	}
 }
 
+// The only slot of a set has the set's history, without the peak of an interval that goes on.
+func TestCheckpointOfTheOnlySlot(t *testing.T) {
+	samples := minutely("pod-0", "a", 30*60, 100, 1<<30)
+	for i := range samples[25*60:] {
+		samples[25*60+i].Memory = 8 << 30
+	}
+	now := samples[len(samples)-1].Time
+	h := Decide(Input{Now: now, VPAs: []VPA{vpa(nil, shards(1)...)}, Samples: samples}).History
+	got := h.Checkpoints(db, now)
+	if len(got) != 2 {
+		t.Fatalf("%d checkpoints", len(got))
+	}
+	slot, set := got[0].Status, got[1].Status
+	if slot.Version = set.Version; !cmp.Equal(set, slot) {
+		t.Errorf("(-set +slot):\n%s", cmp.Diff(set, slot))
+	}
+	if peaks := slot.MemoryHistogram.BucketWeights; len(peaks) != 1 {
+		t.Errorf("memory peaks %v, want that of the day that is over", peaks)
+	}
+}
+
 func TestRestoreRefuses(t *testing.T) {
 	good := func() *vpav1.VerticalPodAutoscalerCheckpoint {
 		h := Decide(Input{Now: epoch, VPAs: []VPA{vpa(nil, shards(1)...)}, Samples: minutely("pod-0", "a", 9, 100, 1<<30)}).History
