@@ -215,6 +215,35 @@ func TestForgetting(t *testing.T) {
 	}
 }
 
+// A pod that is not listed for a tick goes on where it was: its peak is not counted twice,
+// nor its samples.
+func TestPodIsMissedForATick(t *testing.T) {
+	samples := minutely("p", "a", 60, 100, 1<<30)
+	for i := range samples {
+		samples[i].Memory += Bytes(i) << 26
+	}
+	live := func(missed int) *usage {
+		var h History
+		for i := range samples {
+			in := Input{Now: samples[i].Time, VPAs: []VPA{vpa(nil, pod("p", "a"))}, Samples: samples[max(i-1, 0) : i+1], History: h}
+			if i == missed {
+				in.VPAs[0].Pods = nil
+			}
+			h = Decide(in).History
+		}
+		return h.workloads[db][0].slots[0].live
+	}
+	s := newHistory().scales
+	for of, h := range map[string][2]contents{
+		"cpu":    {contentsOf(s.cpu, &live(-1).cpu), contentsOf(s.cpu, &live(30).cpu)},
+		"memory": {contentsOf(s.memory, &live(-1).memory), contentsOf(s.memory, &live(30).memory)},
+	} {
+		if diff := cmp.Diff(h[0], h[1]); diff != "" {
+			t.Errorf("%s (-never missed +missed):\n%s", of, diff)
+		}
+	}
+}
+
 // A pod's status tells of its last OOM for as long as the pod lives, and after a restart
 // of Berth. It counts once, whatever has been used since.
 func TestOOMCountsOnce(t *testing.T) {
