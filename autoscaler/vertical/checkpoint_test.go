@@ -202,6 +202,29 @@ func TestRestoreTakesTheLatest(t *testing.T) {
 	}
 }
 
+// What a slot was told counts for as long as the slot is measured, and not longer.
+func TestRestoredSlotGrowsOld(t *testing.T) {
+	day := func(n int) time.Time { return epoch.Add(time.Duration(n) * 24 * time.Hour) }
+	of := []VPA{vpa(nil, shards(1)...)}
+	h := Decide(Input{Now: day(0), VPAs: of, Samples: minutely("pod-0", "a", 9, 100, 1<<30)}).History
+	var objects []*vpav1.VerticalPodAutoscalerCheckpoint
+	for _, c := range h.Checkpoints(db, day(0)) {
+		objects = append(objects, c.Object(c.ID.Name(free), "berth"))
+	}
+	h, _ = Restore(objects)
+	for n := 7; n < 20; n++ {
+		d := Decide(Input{Now: day(n), VPAs: of, Samples: []Sample{{Pod: "pod-0", Container: "a", Time: day(n), CPU: 100, Memory: 1 << 30}}, History: h})
+		h = d.History
+		if got, want := d.Recommendations[db].Containers[0].Slots[0].Samples, 9+n-6; got != want {
+			t.Fatalf("day %d: %d samples, want %d", n, got, want)
+		}
+	}
+	d := Decide(Input{Now: day(19 + 8), VPAs: of, History: h})
+	if slots := d.Recommendations[db].Containers[0].Slots; len(slots) > 0 {
+		t.Errorf("after eight days without a sample: %+v", slots)
+	}
+}
+
 func TestOrphans(t *testing.T) {
 	now := epoch.Add(30 * 24 * time.Hour)
 	object := func(id CheckpointID, written time.Duration) *vpav1.VerticalPodAutoscalerCheckpoint {

@@ -232,10 +232,14 @@ func (h History) forget(now moment) {
 // forget tells whether nothing is left of the record.
 func (r *record) forget(now moment, window time.Duration) bool {
 	r.running = slices.DeleteFunc(r.running, func(c *container) bool { return !c.alive && now >= c.intervalEnd })
-	for _, u := range []**usage{&r.live, &r.restored} {
-		if *u != nil && (*u).seen != 0 && now.sub((*u).seen) >= window {
-			*u = nil
-		}
+	// What was restored goes with the slot, not with its own age: the slot's history would
+	// be short all of a sudden.
+	expired := func(u *usage) bool { return u != nil && u.seen != 0 && now.sub(u.seen) >= window }
+	if expired(r.restored) && (r.live == nil || r.live.seen == 0 || expired(r.live)) {
+		r.restored = nil
+	}
+	if expired(r.live) {
+		r.live = nil
 	}
 	measured := r.restored != nil || r.live != nil && r.live.seen != 0
 	return !measured && len(r.running) == 0
