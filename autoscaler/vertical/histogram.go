@@ -204,7 +204,7 @@ func (h *histogram) save() vpav1.HistogramCheckpoint {
 // load adds what a checkpoint holds to an empty histogram. A checkpoint that is refused
 // leaves it as it was.
 func (h *histogram) load(s *scale, c vpav1.HistogramCheckpoint) error {
-	if !(c.TotalWeight >= 0) || math.IsInf(c.TotalWeight, 1) {
+	if c.TotalWeight < 0 || math.IsNaN(c.TotalWeight) || math.IsInf(c.TotalWeight, 1) {
 		return fmt.Errorf("a total weight of %v", c.TotalWeight)
 	}
 	sum, low, high := int64(0), len(s.ends), -1

@@ -177,6 +177,14 @@ func (b bounds) cap(a amount) (amount, Cap) {
 	return a, by
 }
 
+func (b bounds) hold(e Estimate) Estimate {
+	at := func(a int64) int64 {
+		held, _ := b.cap(amount(a))
+		return int64(held)
+	}
+	return Estimate{Target: at(e.Target), LowerBound: at(e.LowerBound), UpperBound: at(e.UpperBound)}
+}
+
 // quantity is the amount within the bounds, written as the bound is where one holds.
 func (b bounds) quantity(a amount, name corev1.ResourceName) resource.Quantity {
 	switch _, by := b.cap(a); by {

@@ -52,14 +52,31 @@ type SlotResource struct {
 // worked out from the variance between the risks, of which a set of three has too few.
 func weight(confidence float64) float64 { return 1 - math.Exp2(-max(confidence, 0)) }
 
-// shrunk is a slot's amount between its own and the set's. More memory than the set's is
-// believed at once: cpu that is short is slow, memory that is short is a kill, and an OOM
-// of one slot would be averaged away.
-func shrunk(name corev1.ResourceName, own, set int64, weight float64) (int64, float64) {
+// trust is the weight of a slot's estimate where it is at odds with the set's. More memory
+// than the set's is believed at once: cpu that is short is slow, memory that is short is a
+// kill, and an OOM of one slot would be averaged away.
+func trust(name corev1.ResourceName, own, set int64, weight float64) float64 {
 	if name == corev1.ResourceMemory && own > set {
-		weight = 1
+		return 1
 	}
-	return set + int64(math.Round(float64(own-set)*weight)), weight
+	return weight
+}
+
+func between(own, set int64, weight float64) int64 {
+	return set + int64(math.Round(float64(own-set)*weight))
+}
+
+// shrink brings a slot's own estimate towards the set's, and gives the weight that the target
+// had. An upper bound is wide because the history is short: that is no evidence to trust.
+func shrink(name corev1.ResourceName, own, set Estimate, weight float64) (Estimate, float64) {
+	trusted := trust(name, own.Target, set.Target, weight)
+	e := Estimate{
+		Target:     between(own.Target, set.Target, trusted),
+		LowerBound: between(own.LowerBound, set.LowerBound, trust(name, own.LowerBound, set.LowerBound, weight)),
+		UpperBound: between(own.UpperBound, set.UpperBound, weight),
+	}
+	e.UpperBound = max(e.UpperBound, e.Target)
+	return e, trusted
 }
 
 // merits are what all slots of a container are judged by.
@@ -86,18 +103,10 @@ func (r *record) recommend(of merits, m *scratch) (Slot, bool) {
 			s.Resources = make([]SlotResource, 0, len(of.set))
 		}
 		x := SlotResource{Name: resourceNames()[i], Own: *own, Set: *set}
-		w := weight(s.Confidence)
-		between := func(own, set int64) (int64, float64, Cap, bool) {
-			a, w := shrunk(x.Name, own, set, w)
-			held, by := of.bounds[i].cap(amount(a))
-			setHeld, _ := of.bounds[i].cap(amount(set))
-			return int64(held), w, by, held != setHeld
-		}
-		var differ [3]bool
-		x.Target, x.Weight, x.Cap, differ[0] = between(own.Target, set.Target)
-		x.LowerBound, _, _, differ[1] = between(own.LowerBound, set.LowerBound)
-		x.UpperBound, _, _, differ[2] = between(own.UpperBound, set.UpperBound)
-		s.Differs = s.Differs || differ[0] || differ[1] || differ[2]
+		e, trusted := shrink(x.Name, *own, *set, weight(s.Confidence))
+		x.Weight, x.Estimate = trusted, of.bounds[i].hold(e)
+		_, x.Cap = of.bounds[i].cap(amount(e.Target))
+		s.Differs = s.Differs || x.Estimate != of.bounds[i].hold(*set)
 		s.Resources = append(s.Resources, x)
 	}
 	return s, len(s.Resources) > 0
@@ -114,8 +123,7 @@ func (s Slot) Recommended(container string) vpav1.RecommendedContainerResources 
 		out.Target[r.Name] = quantity(amount(r.Target), r.Name)
 		out.LowerBound[r.Name] = quantity(amount(r.LowerBound), r.Name)
 		out.UpperBound[r.Name] = quantity(amount(r.UpperBound), r.Name)
-		uncapped, _ := shrunk(r.Name, r.Own.Target, r.Set.Target, r.Weight)
-		out.UncappedTarget[r.Name] = quantity(amount(uncapped), r.Name)
+		out.UncappedTarget[r.Name] = quantity(amount(between(r.Own.Target, r.Set.Target, r.Weight)), r.Name)
 	}
 	return out
 }

@@ -90,27 +90,28 @@ func TestWeight(t *testing.T) {
 	}
 }
 
-func TestShrunk(t *testing.T) {
+func TestShrink(t *testing.T) {
 	cpu, memory := corev1.ResourceCPU, corev1.ResourceMemory
 	tests := map[string]struct {
-		name     corev1.ResourceName
-		own, set int64
-		weight   float64
-		want     int64
+		name          corev1.ResourceName
+		own, set      Estimate
+		weight, trust float64
+		want          Estimate
 	}{
-		"no history":          {name: cpu, own: 1e14, set: 7, weight: 0, want: 7},
-		"more cpu":            {name: cpu, own: 300, set: 100, weight: 0.5, want: 200},
-		"less cpu":            {name: cpu, own: 100, set: 300, weight: 0.25, want: 250},
-		"more memory":         {name: memory, own: 300, set: 100, weight: 0.1, want: 300},
-		"less memory":         {name: memory, own: 100, set: 300, weight: 0.1, want: 280},
-		"nothing to believe":  {name: memory, own: 5, set: 5, weight: 0.3, want: 5},
-		"a full own history":  {name: memory, own: 1, set: 1e14, weight: 1, want: 1},
-		"to the nearest unit": {name: cpu, own: 0, set: 1, weight: 0.4, want: 1},
+		"no history":         {cpu, Estimate{9, 0, 1e14}, Estimate{7, 6, 8}, 0, 0, Estimate{7, 6, 8}},
+		"more cpu":           {cpu, Estimate{300, 30, 3000}, Estimate{100, 10, 1000}, 0.5, 0.5, Estimate{200, 20, 2000}},
+		"less cpu":           {cpu, Estimate{100, 10, 1000}, Estimate{300, 30, 3000}, 0.25, 0.25, Estimate{250, 25, 2500}},
+		"more memory":        {memory, Estimate{300, 30, 3000}, Estimate{100, 10, 1000}, 0.25, 1, Estimate{300, 30, 1500}},
+		"less memory":        {memory, Estimate{100, 10, 1000}, Estimate{300, 30, 3000}, 0.25, 0.25, Estimate{250, 25, 2500}},
+		"far more memory":    {memory, Estimate{9000, 0, 9900}, Estimate{100, 10, 1000}, 0.5, 1, Estimate{9000, 5, 9000}},
+		"nothing to believe": {memory, Estimate{5, 5, 5}, Estimate{5, 5, 5}, 0.3, 0.3, Estimate{5, 5, 5}},
+		"a full history":     {memory, Estimate{1, 0, 2}, Estimate{1e14, 1e14, 1e14}, 1, 1, Estimate{1, 0, 2}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got, _ := shrunk(tc.name, tc.own, tc.set, tc.weight); got != tc.want {
-				t.Errorf("%d, want %d", got, tc.want)
+			got, trust := shrink(tc.name, tc.own, tc.set, tc.weight)
+			if got != tc.want || trust != tc.trust {
+				t.Errorf("%+v of weight %v, want %+v of %v", got, trust, tc.want, tc.trust)
 			}
 		})
 	}
@@ -164,10 +165,9 @@ func misfit(r SlotResource, b bounds, c Container, s Slot) error {
 		if b.least != nil && amount(x[2]) < min(b.atLeast, b.atMost) || b.most != nil && amount(x[2]) > b.atMost {
 			return fmt.Errorf("the policy does not hold the %s", of)
 		}
-		if s.Confidence == 0 && r.Name == corev1.ResourceCPU {
-			if set, _ := b.cap(amount(x[1])); amount(x[2]) != set {
-				return fmt.Errorf("without a history, the %s is not the set's", of)
-			}
+		set, _ := b.cap(amount(x[1]))
+		if more := r.Name == corev1.ResourceMemory && r.Own.Target > r.Set.Target; s.Confidence == 0 && !more && amount(x[2]) != set {
+			return fmt.Errorf("without a history, the %s is not the set's", of)
 		}
 	}
 	uncapped := c.UncappedTarget[r.Name]
