@@ -1,0 +1,229 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package resize
+
+import (
+	"fmt"
+	"maps"
+	"math/big"
+	"slices"
+	"strings"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
+)
+
+// Sizes are requests and limits of cpu and memory by container.
+type Sizes map[string]v1.ResourceRequirements
+
+// resizable are the resources that a pod can be resized in, in the order of reasons.
+func resizable() []v1.ResourceName { return []v1.ResourceName{v1.ResourceCPU, v1.ResourceMemory} }
+
+// sizesOf are the sizes that the spec asks for.
+func sizesOf(containers []v1.Container) Sizes {
+	out := Sizes{}
+	for _, c := range containers {
+		out[c.Name] = v1.ResourceRequirements{Requests: only(c.Resources.Requests), Limits: only(c.Resources.Limits)}
+	}
+	return out
+}
+
+// only keeps cpu and memory.
+func only(list v1.ResourceList) v1.ResourceList {
+	var out v1.ResourceList
+	for _, name := range resizable() {
+		if q, ok := list[name]; ok {
+			if out == nil {
+				out = v1.ResourceList{}
+			}
+			out[name] = q.DeepCopy()
+		}
+	}
+	return out
+}
+
+// same tells whether two lists say the same about cpu and memory; nothing and zero are one.
+func same(a, b v1.ResourceList) bool {
+	for _, name := range resizable() {
+		if x, y := a[name], b[name]; x.Cmp(y) != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func sameSize(a, b v1.ResourceRequirements) bool {
+	return same(a.Requests, b.Requests) && same(a.Limits, b.Limits)
+}
+
+// in tells whether all of these sizes are those of the pod.
+func (s Sizes) in(all Sizes) bool {
+	for name, size := range s {
+		if have, ok := all[name]; !ok || !sameSize(size, have) {
+			return false
+		}
+	}
+	return true
+}
+
+// equal tells whether two sizes are about the same containers and say the same.
+func (s Sizes) equal(other Sizes) bool { return len(s) == len(other) && s.in(other) }
+
+// without leaves out the containers that have the size of base already.
+func (s Sizes) without(base Sizes) Sizes {
+	out := Sizes{}
+	for name, size := range s {
+		if !sameSize(size, base[name]) {
+			out[name] = size
+		}
+	}
+	return out
+}
+
+// grows tells whether some container requests more than in base.
+func (s Sizes) grows(base Sizes) bool {
+	for name, size := range s {
+		for _, r := range resizable() {
+			if q := size.Requests[r]; q.Cmp(base[name].Requests[r]) > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// lower tells whether some container requests less than in other.
+func (s Sizes) lower(other Sizes) bool {
+	for name, size := range other {
+		if mine, ok := s[name]; ok {
+			for _, r := range resizable() {
+				if q := mine.Requests[r]; q.Cmp(size.Requests[r]) < 0 {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// backTo are the sizes that undo these. A value that was not there can not be taken
+// away by a resize (validateContainerResize), so it becomes zero, which means the same.
+func (s Sizes) backTo(before Sizes) Sizes {
+	restore := func(now, then v1.ResourceList) v1.ResourceList {
+		out := only(then)
+		for _, r := range resizable() {
+			if _, ok := now[r]; !ok {
+				continue
+			}
+			if out == nil {
+				out = v1.ResourceList{}
+			}
+			if _, ok := out[r]; !ok {
+				out[r] = resource.Quantity{}
+			}
+		}
+		return out
+	}
+	out := Sizes{}
+	for name, size := range s {
+		out[name] = v1.ResourceRequirements{Requests: restore(size.Requests, before[name].Requests), Limits: restore(size.Limits, before[name].Limits)}
+	}
+	return out
+}
+
+// applied is a copy of the pod with these sizes.
+func (s Sizes) applied(pod *v1.Pod) *v1.Pod {
+	out := pod.DeepCopy()
+	for i := range out.Spec.Containers {
+		c := &out.Spec.Containers[i]
+		size, ok := s[c.Name]
+		if !ok {
+			continue
+		}
+		for _, r := range resizable() {
+			if q, ok := size.Requests[r]; ok {
+				put(&c.Resources.Requests, r, q)
+			}
+			if q, ok := size.Limits[r]; ok {
+				put(&c.Resources.Limits, r, q)
+			}
+		}
+	}
+	return out
+}
+
+func put(list *v1.ResourceList, name v1.ResourceName, q resource.Quantity) {
+	if *list == nil {
+		*list = v1.ResourceList{}
+	}
+	(*list)[name] = q
+}
+
+// describe tells what changes, for people: "db: memory 1Gi to 2Gi (limit 2Gi to 4Gi)".
+func (s Sizes) describe(from Sizes) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(s)) {
+		for _, r := range resizable() {
+			old, size := from[name], s[name]
+			was, now := old.Requests[r], size.Requests[r]
+			lwas, lnow := old.Limits[r], size.Limits[r]
+			if was.Cmp(now) == 0 && lwas.Cmp(lnow) == 0 {
+				continue
+			}
+			part := fmt.Sprintf("%s: %s %s to %s", name, r, was.String(), now.String())
+			if !lwas.IsZero() || !lnow.IsZero() {
+				part += fmt.Sprintf(" (limit %s to %s)", lwas.String(), lnow.String())
+			}
+			parts = append(parts, part)
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// policyFor is the policy that names the container, else the one for all, else nil.
+func policyFor(p *vpav1.PodResourcePolicy, name string) *vpav1.ContainerResourcePolicy {
+	if p == nil {
+		return nil
+	}
+	for _, wanted := range []string{name, vpav1.DefaultContainerResourcePolicy} {
+		i := slices.IndexFunc(p.ContainerPolicies, func(c vpav1.ContainerResourcePolicy) bool { return c.ContainerName == wanted })
+		if i >= 0 {
+			return &p.ContainerPolicies[i]
+		}
+	}
+	return nil
+}
+
+func requestsOnly(p *vpav1.ContainerResourcePolicy) bool {
+	return p != nil && p.ControlledValues != nil && *p.ControlledValues == vpav1.ContainerControlledValuesRequestsOnly
+}
+
+func isOff(p *vpav1.ContainerResourcePolicy) bool {
+	return p != nil && p.Mode != nil && *p.Mode == vpav1.ContainerScalingModeOff
+}
+
+// scaled is q * by / of, in thousandths of a core for cpu and in bytes for memory. It
+// is rounded down, as upstream's limits are.
+func scaled(name v1.ResourceName, q, by, of resource.Quantity) resource.Quantity {
+	value := func(q resource.Quantity) int64 {
+		if name == v1.ResourceCPU {
+			return q.MilliValue()
+		}
+		return q.Value()
+	}
+	if value(of) == 0 {
+		return q
+	}
+	n := new(big.Int).Mul(big.NewInt(value(q)), big.NewInt(value(by)))
+	n.Div(n, big.NewInt(value(of)))
+	result := int64(1<<63 - 1)
+	if n.IsInt64() {
+		result = n.Int64()
+	}
+	if name == v1.ResourceCPU {
+		return *resource.NewMilliQuantity(result, q.Format)
+	}
+	return *resource.NewQuantity(result, q.Format)
+}
