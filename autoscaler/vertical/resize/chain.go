@@ -62,7 +62,6 @@ func (d *decider) gather(t Target) *group {
 		have := sizesOf(p.Object.Spec.Containers)
 		recs, to := fit(p, t.Resources, t.LimitRanges)
 		m.recs, m.to = recs, to.without(have)
-		m.become = m.to.applied(p.Object)
 		m.due = judge(d.Now, d.Config, t, p, recs)
 		m.flight = d.flightOf(p.Object, m.rec)
 		m.class = None
@@ -71,6 +70,7 @@ func (d *decider) gather(t Target) *group {
 		case len(m.to) == 0:
 			reason = "it has its size"
 		case m.due.yes:
+			m.become = m.to.applied(p.Object)
 			class, why := classify(m.change, t.LimitRanges, modeOf(t))
 			m.class, reason = class, why+"; "+m.due.reason
 		}
