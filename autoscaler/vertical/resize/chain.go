@@ -288,14 +288,14 @@ func (d *decider) try(g *group, m *member) {
 // patch resizes a pod in place.
 func (d *decider) patch(g *group, m *member) {
 	have := sizesOf(m.Object.Spec.Containers)
-	rec := Record{At: d.Now, Asked: m.to, Before: Sizes{}, Restart: m.class == InPlaceRestart}
+	rec := Record{At: d.Now, Asked: m.to, Before: Sizes{}}
 	for name := range m.to {
 		rec.Before[name] = have[name]
 	}
 	if m.rec.Failed != "" {
 		rec.Tries = m.rec.Tries
 	}
-	if rec.Restart {
+	if m.class == InPlaceRestart {
 		d.spend(g, m.Object, false)
 	}
 	m.told.Step = Patches

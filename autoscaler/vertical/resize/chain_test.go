@@ -24,10 +24,10 @@ const (
 )
 
 // asked gives the pod a resize that Berth asked for some time ago.
-func asked(p *v1.Pod, to v1.ResourceList, ago time.Duration, restart bool) {
+func asked(p *v1.Pod, to v1.ResourceList, ago time.Duration) {
 	before := p.Spec.Containers[0].Resources.DeepCopy()
 	sizes := resize.Sizes{"db": {Requests: to}}
-	rec := resize.Record{At: noon.Add(-ago), Asked: sizes, Before: resize.Sizes{"db": *before}, Restart: restart}
+	rec := resize.Record{At: noon.Add(-ago), Asked: sizes, Before: resize.Sizes{"db": *before}}
 	p.Annotations = map[string]string{resize.RecordAnnotation: rec.Annotation()}
 	write(p, sizes)
 }
@@ -47,13 +47,13 @@ func TestChain(t *testing.T) {
 			waits: map[string]string{"db-1": "ordinal 2: it is changed now", "db-0": "ordinal 2"},
 		},
 		"the next waits for an acknowledgement": {
-			setup: func(_ *resize.Input, pods []*v1.Pod) { asked(pods[2], list("2", "2Gi"), time.Second, false) },
+			setup: func(_ *resize.Input, pods []*v1.Pod) { asked(pods[2], list("2", "2Gi"), time.Second) },
 			want:  []string{"db-2 Resizes None", "db-1 Waits InPlace", "db-0 Waits InPlace"},
 			waits: map[string]string{"db-1": "ordinal 2: resize in progress for 1s"},
 		},
 		"and until it is ready": {
 			setup: func(_ *resize.Input, pods []*v1.Pod) {
-				asked(pods[2], list("2", "2Gi"), time.Minute, false)
+				asked(pods[2], list("2", "2Gi"), time.Minute)
 				acknowledge(pods[2])
 				setReady(pods[2], false)
 			},
@@ -62,13 +62,13 @@ func TestChain(t *testing.T) {
 		},
 		"an acknowledged one is followed by the next": {
 			setup: func(_ *resize.Input, pods []*v1.Pod) {
-				asked(pods[2], list("2", "2Gi"), time.Minute, false)
+				asked(pods[2], list("2", "2Gi"), time.Minute)
 				acknowledge(pods[2])
 			},
 			want: []string{"db-2 Nothing None", "db-1 Patches InPlace", "db-0 Waits InPlace"},
 		},
 		"a lower ordinal under way holds the higher": {
-			setup: func(_ *resize.Input, pods []*v1.Pod) { asked(pods[0], list("3", "3Gi"), time.Second, false) },
+			setup: func(_ *resize.Input, pods []*v1.Pod) { asked(pods[0], list("3", "3Gi"), time.Second) },
 			want:  []string{"db-2 Waits InPlace", "db-1 Waits InPlace", "db-0 Resizes InPlace"},
 			waits: map[string]string{"db-2": "ordinal 0"},
 		},
@@ -95,7 +95,7 @@ func TestChain(t *testing.T) {
 		"a partition": {
 			setup: func(in *resize.Input, pods []*v1.Pod) {
 				in.Targets[0].Workload.Partition = 2
-				asked(pods[2], list("2", "2Gi"), time.Minute, false)
+				asked(pods[2], list("2", "2Gi"), time.Minute)
 				acknowledge(pods[2])
 			},
 			want:  []string{"db-2 Nothing None", "db-1 Waits InPlace", "db-0 Waits InPlace"},

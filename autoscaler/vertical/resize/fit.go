@@ -101,7 +101,7 @@ func (f fitting) withinContainer(name string, requests v1.ResourceList) {
 				q = larger(q, least)
 			}
 			if ratio, ok := item.MaxLimitRequestRatio[r]; ok && fixed && hasLimit && ratio.MilliValue() > 0 {
-				q = larger(q, ceiled(r, limit, ratio))
+				q = larger(q, leastFor(r, limit, ratio))
 			}
 			if most, ok := item.Max[r]; ok && !most.IsZero() && hasLimit {
 				if !fixed && !was.IsZero() {
@@ -169,13 +169,7 @@ func (f fitting) stretch(r v1.ResourceName, lists map[string]v1.ResourceList, le
 	}
 	for _, list := range lists {
 		if q, ok := list[r]; ok {
-			up := scaled(r, q, least, moving)
-			if r == v1.ResourceCPU {
-				up.Add(*resource.NewMilliQuantity(1, up.Format)) // what was rounded away
-			} else {
-				up.Add(*resource.NewQuantity(1, up.Format))
-			}
-			list[r] = up
+			list[r] = scaledUp(r, q, least, moving)
 		}
 	}
 }
@@ -206,19 +200,11 @@ func items(ranges []*v1.LimitRange, kind v1.LimitType) []v1.LimitRangeItem {
 	return out
 }
 
-// ceiled is limit/ratio, rounded up: the least request that a ratio leaves to a limit.
-func ceiled(r v1.ResourceName, limit, ratio resource.Quantity) resource.Quantity {
-	least := scaled(r, limit, *resource.NewMilliQuantity(1000, resource.DecimalSI), *resource.NewMilliQuantity(max(1, ratio.MilliValue()), resource.DecimalSI))
-	if r != v1.ResourceCPU {
-		// Whole units would lose the fraction of a ratio such as 1.5.
-		least = scaled(r, limit, *resource.NewQuantity(1000, resource.DecimalSI), *resource.NewQuantity(max(1, ratio.MilliValue()), resource.DecimalSI))
-	}
-	if r == v1.ResourceCPU {
-		least.Add(*resource.NewMilliQuantity(1, least.Format))
-	} else {
-		least.Add(*resource.NewQuantity(1, least.Format))
-	}
-	return smaller(least, limit)
+// leastFor is the least request that a ratio leaves to a limit.
+func leastFor(r v1.ResourceName, limit, ratio resource.Quantity) resource.Quantity {
+	// A ratio has no unit: thousandths keep the fraction of one such as 1.5.
+	thousand, thousandths := resource.NewQuantity(1000, resource.DecimalSI), resource.NewQuantity(ratio.MilliValue(), resource.DecimalSI)
+	return scaledUp(r, limit, *thousand, *thousandths)
 }
 
 func larger(a, b resource.Quantity) resource.Quantity {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/component-helpers/resource"
 )
 
 // flight is how far the resize of a pod is.
@@ -118,10 +117,18 @@ func ready(pod *v1.Pod) bool {
 	return c != nil && pod.DeletionTimestamp == nil
 }
 
-// restarting tells whether a resize is under way that restarts a container, which may
-// happen at any moment.
+// restarting tells whether a resize is under way on a pod of which one may restart a
+// container: that may happen at any moment, whoever asked for it.
 func restarting(pod *v1.Pod) bool {
-	rec := recordOf(pod)
-	return rec.Restart && rec.Asked.in(sizesOf(pod.Spec.Containers)) &&
-		(!acknowledged(pod) || resource.IsPodResizeDeferred(pod) || condition(pod, v1.PodResizeInProgress) != nil)
+	if acknowledged(pod) && condition(pod, v1.PodResizePending) == nil && condition(pod, v1.PodResizeInProgress) == nil {
+		return false
+	}
+	for _, c := range pod.Spec.Containers {
+		for _, r := range resizable() {
+			if policyOf(c, r) == v1.RestartContainer {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -22,8 +22,6 @@ type Record struct {
 	// Asked are the sizes of the resize, Before those that they replaced.
 	Asked  Sizes `json:"asked"`
 	Before Sizes `json:"before"`
-	// Restart: the resize restarts a container.
-	Restart bool `json:"restart,omitempty"`
 	// Failed is why it was given up; empty while it was not.
 	Failed Failure `json:"failed,omitempty"`
 	// Tries counts the failures in a row.

@@ -6,6 +6,7 @@ package resize
 import (
 	"fmt"
 	"maps"
+	"math"
 	"math/big"
 	"slices"
 	"strings"
@@ -207,23 +208,42 @@ func isOff(p *vpav1.ContainerResourcePolicy) bool {
 // scaled is q * by / of, in thousandths of a core for cpu and in bytes for memory. It
 // is rounded down, as upstream's limits are.
 func scaled(name v1.ResourceName, q, by, of resource.Quantity) resource.Quantity {
-	value := func(q resource.Quantity) int64 {
+	out, _ := divided(name, q, by, of)
+	return out
+}
+
+// scaledUp is the same, rounded up.
+func scaledUp(name v1.ResourceName, q, by, of resource.Quantity) resource.Quantity {
+	out, rest := divided(name, q, by, of)
+	switch {
+	case !rest:
+	case name == v1.ResourceCPU:
+		out.Add(*resource.NewMilliQuantity(1, out.Format))
+	default:
+		out.Add(*resource.NewQuantity(1, out.Format))
+	}
+	return out
+}
+
+// divided is q * by / of, and whether a rest was left out.
+func divided(name v1.ResourceName, q, by, of resource.Quantity) (resource.Quantity, bool) {
+	value := func(q resource.Quantity) *big.Int {
 		if name == v1.ResourceCPU {
-			return q.MilliValue()
+			return big.NewInt(q.MilliValue())
 		}
-		return q.Value()
+		return big.NewInt(q.Value())
 	}
-	if value(of) == 0 {
-		return q
+	n, divisor, rest := new(big.Int).Mul(value(q), value(by)), value(of), new(big.Int)
+	if divisor.Sign() == 0 {
+		return q, false
 	}
-	n := new(big.Int).Mul(big.NewInt(value(q)), big.NewInt(value(by)))
-	n.Div(n, big.NewInt(value(of)))
-	result := int64(1<<63 - 1)
+	n.QuoRem(n, divisor, rest)
+	result := int64(math.MaxInt64)
 	if n.IsInt64() {
 		result = n.Int64()
 	}
 	if name == v1.ResourceCPU {
-		return *resource.NewMilliQuantity(result, q.Format)
+		return *resource.NewMilliQuantity(result, q.Format), rest.Sign() != 0
 	}
-	return *resource.NewQuantity(result, q.Format)
+	return *resource.NewQuantity(result, q.Format), rest.Sign() != 0
 }
