@@ -4,6 +4,7 @@
 package resize_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
 	"k8s.io/utils/ptr"
 
@@ -132,6 +134,14 @@ func TestChain(t *testing.T) {
 			want:  []string{"db-2 Waits Recreate", "db-1 Waits Recreate", "db-0 Waits Recreate"},
 			waits: map[string]string{"db-2": "no node has room for its successor: 0/3 nodes"},
 		},
+		"a node on its way is waited for": {
+			mode: recreate,
+			ans: func(q resize.Question) resize.Answer {
+				return resize.Answer{Fits: true, Coming: true, Node: "node-new", Created: q.Sizes}
+			},
+			want:  []string{"db-2 Waits Recreate", "db-1 Waits Recreate", "db-0 Waits Recreate"},
+			waits: map[string]string{"db-2": "node node-new, which has room for its successor, is on its way"},
+		},
 		"no admission policy evicts nothing": {
 			mode:  recreate,
 			ans:   func(resize.Question) resize.Answer { return resize.Answer{Fits: true} },
@@ -225,6 +235,55 @@ func TestChain(t *testing.T) {
 			want:  []string{"db-2 Waits Recreate", "db-1 Evicts Recreate", "db-0 Waits Recreate"},
 			waits: map[string]string{"db-2": "created 1m0s ago"},
 		},
+		"unless it runs out of memory": {
+			mode: recreate,
+			setup: func(_ *resize.Input, pods []*v1.Pod) {
+				pods[2].CreationTimestamp = metav1.NewTime(noon.Add(-time.Minute))
+				pods[2].Status.ContainerStatuses[0].LastTerminationState.Terminated = &v1.ContainerStateTerminated{Reason: "OOMKilled",
+					StartedAt: metav1.NewTime(noon.Add(-time.Minute)), FinishedAt: metav1.NewTime(noon)}
+				setReady(pods[2], false)
+			},
+			want: []string{"db-2 Evicts Recreate", "db-1 Waits Recreate", "db-0 Waits Recreate"},
+		},
+		"OnDelete would roll a revision out": {
+			mode: recreate,
+			setup: func(in *resize.Input, pods []*v1.Pod) {
+				in.Targets[0].Workload.OnDelete, in.Targets[0].Workload.Revision = true, "b"
+				for i, p := range pods {
+					p.Labels["controller-revision-hash"] = []string{"a", "b", "a"}[i]
+				}
+			},
+			want:  []string{"db-2 Waits Recreate", "db-1 Evicts Recreate", "db-0 Waits Recreate"},
+			waits: map[string]string{"db-2": "updated OnDelete, so that its successor would have revision b"},
+		},
+		"a successor that has just come is waited for, even if it is to change again": {
+			setup: func(_ *resize.Input, pods []*v1.Pod) {
+				pods[1].CreationTimestamp = metav1.NewTime(noon.Add(-time.Minute))
+				setReady(pods[1], false)
+				pods[1].Status.Phase = v1.PodPending
+			},
+			want:  []string{"db-2 Waits InPlace", "db-1 Waits InPlace", "db-0 Waits InPlace"},
+			waits: map[string]string{"db-2": "ordinal 1: it is not ready", "db-1": "has not started"},
+		},
+		"a budget whose status is old": {
+			mode: recreate,
+			setup: func(in *resize.Input, pods []*v1.Pod) {
+				in.Budgets = []resize.Budget{budget("db", 1, 2, pods...)}
+				in.Budgets[0].Object.Generation = 2
+			},
+			want:  []string{"db-2 Waits Recreate", "db-1 Waits Recreate", "db-0 Waits Recreate"},
+			waits: map[string]string{"db-2": "its status is not up to date"},
+		},
+		"a limit that shrinks to an unknown usage": {
+			mode: inPlace,
+			setup: func(in *resize.Input, pods []*v1.Pod) {
+				pods[2].Spec.Containers[0].Resources = v1.ResourceRequirements{Requests: list("1", "4Gi"), Limits: list("", "4Gi")}
+				acknowledge(pods[2])
+				in.Targets[0].Pods[2].Usage = nil
+			},
+			want:  []string{"db-2 Waits InPlace", "db-1 Patches InPlace", "db-0 Waits InPlace"},
+			waits: map[string]string{"db-2": "usage of container db is not known"},
+		},
 		"Off": {mode: vpav1.UpdateModeOff, want: []string{"db-2 Waits Recreate", "db-1 Waits Recreate", "db-0 Waits Recreate"},
 			waits: map[string]string{"db-2": "update mode Off"}},
 		"another master": {
@@ -263,5 +322,130 @@ func TestChain(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Without ordinals as many go at once as may be missing, in upstream's order.
+func TestWithoutOrdinals(t *testing.T) {
+	for name, tc := range map[string]struct {
+		mode  vpav1.UpdateMode
+		setup func(*resize.Input, []*v1.Pod)
+		want  []string
+		waits map[string]string
+	}{
+		"half of them": {
+			want: []string{"db-0 Patches InPlace", "db-1 Patches InPlace", "db-2 Waits InPlace", "db-3 Waits InPlace"},
+		},
+		"half of them, evicted": {
+			mode: recreate,
+			want: []string{"db-0 Evicts Recreate", "db-1 Evicts Recreate", "db-2 Waits Recreate", "db-3 Waits Recreate"},
+		},
+		"less where some are down": {
+			setup: func(_ *resize.Input, pods []*v1.Pod) { setReady(pods[2], false) },
+			want:  []string{"db-0 Patches InPlace", "db-1 Waits InPlace", "db-2 Patches InPlace", "db-3 Waits InPlace"},
+			waits: map[string]string{"db-1": "2 pods are being resized or not ready, and there may be 2"},
+		},
+		"a budget is shared": {
+			mode:  recreate,
+			setup: func(in *resize.Input, pods []*v1.Pod) { in.Budgets = []resize.Budget{budget("db", 1, 3, pods...)} },
+			want:  []string{"db-0 Evicts Recreate", "db-1 Waits Recreate", "db-2 Waits Recreate", "db-3 Waits Recreate"},
+			waits: map[string]string{"db-1": "PodDisruptionBudget db"},
+		},
+		"those that grow come first": {
+			setup: func(_ *resize.Input, pods []*v1.Pod) {
+				pods[0].Spec.Containers[0].Resources.Requests = list("9", "9Gi")
+				acknowledge(pods[0])
+			},
+			want: []string{"db-1 Patches InPlace", "db-2 Patches InPlace", "db-3 Waits InPlace", "db-0 Waits InPlace"},
+		},
+		"a rollout": {
+			setup: func(in *resize.Input, _ []*v1.Pod) { in.Targets[0].Workload.Rolling = true },
+			want:  []string{"db-0 Waits InPlace", "db-1 Waits InPlace", "db-2 Waits InPlace", "db-3 Waits InPlace"},
+			waits: map[string]string{"db-0": "a rollout is under way"},
+		},
+		"one per node": {
+			setup: func(_ *resize.Input, pods []*v1.Pod) { pods[1].Spec.NodeName = pods[0].Spec.NodeName },
+			want:  []string{"db-0 Patches InPlace", "db-1 Waits InPlace", "db-2 Patches InPlace", "db-3 Waits InPlace"},
+			waits: map[string]string{"db-1": "is given to another pod in this moment"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := pods(4, list("1", "1Gi"), nil)
+			for i, p := range all {
+				p.Spec.NodeName = fmt.Sprintf("node-%d", i)
+			}
+			if tc.mode == "" {
+				tc.mode = inPlace
+			}
+			in := resize.Input{Targets: []resize.Target{set(tc.mode, advice("2", "2Gi"), all...)}}
+			in.Targets[0].Workload.Ordered = false
+			if tc.setup != nil {
+				tc.setup(&in, all)
+			}
+			out := answered(t, in, func(q resize.Question) resize.Answer {
+				return resize.Answer{Fits: true, Node: "for-" + q.Pod.Name, Created: q.Sizes}
+			})
+			if diff := cmp.Diff(tc.want, summary(out)); diff != "" {
+				t.Errorf("steps (-want +got):\n%s", diff)
+			}
+			for name, want := range tc.waits {
+				if got := of(out, name); !strings.Contains(got.Waits, want) {
+					t.Errorf("%s waits for %q, want %q", name, got.Waits, want)
+				}
+			}
+		})
+	}
+}
+
+// What is asked depends on nothing that is not known, and nothing goes on before it is
+// answered for the very size that was asked about.
+func TestQuestions(t *testing.T) {
+	all := pods(3, list("1", "1Gi"), nil)
+	in := resize.Input{Now: noon, Config: resize.DefaultConfig(), Targets: []resize.Target{set(orRecreate, advice("2", "2Gi"), all...)}}
+	out := resize.Decide(in)
+	if len(out.Actions) > 0 || len(out.Questions) != 1 || out.Questions[0].Pod.Name != "db-2" || out.Questions[0].Move {
+		t.Fatalf("asks %+v and does %+v", out.Questions, out.Actions)
+	}
+	if diff := cmp.Diff([]string{"db-2 Asks InPlace", "db-1 Waits InPlace", "db-0 Waits InPlace"}, summary(out)); diff != "" {
+		t.Errorf("steps (-want +got):\n%s", diff)
+	}
+	in.Answers = []resize.Answer{{Pod: all[2].UID, Sizes: resize.Sizes{"db": {Requests: list("1500m", "2Gi")}}, Fits: true}}
+	if out := resize.Decide(in); len(out.Actions) > 0 || len(out.Questions) != 1 {
+		t.Errorf("an answer about another size counts: %+v", out.Actions)
+	}
+	in.Answers = []resize.Answer{{Pod: all[2].UID, Sizes: out.Questions[0].Sizes}}
+	if out := resize.Decide(in); len(out.Questions) != 1 || !out.Questions[0].Move {
+		t.Errorf("asks %+v, want whether it may move", out.Questions)
+	}
+	// A shrink needs no room, and asks for none.
+	in.Answers, in.Targets = nil, []resize.Target{set(orRecreate, advice("500m", "512Mi"), all...)}
+	if out := resize.Decide(in); len(out.Questions) > 0 || len(out.Actions) != 1 {
+		t.Errorf("asks %+v for a shrink", out.Questions)
+	}
+}
+
+// A refusal is remembered, doubles, and goes with its pod.
+func TestRefusals(t *testing.T) {
+	all := pods(1, list("1", "1Gi"), nil)
+	in := resize.Input{Now: noon, Config: resize.DefaultConfig(), Targets: []resize.Target{set(inPlace, advice("2", "2Gi"), all...)},
+		Refused: []resize.Refused{{Pod: all[0].UID, Kind: resize.Patch, Message: "no"}}}
+	out := resize.Decide(in)
+	in.History, in.Now = out.History, noon.Add(9*time.Minute)
+	out = resize.Decide(in)
+	want := resize.History{Refusals: map[types.UID]resize.Refusal{all[0].UID: {At: noon.Add(9 * time.Minute), Tries: 2, Message: "no"}}}
+	if diff := cmp.Diff(want, out.History); diff != "" {
+		t.Errorf("history (-want +got):\n%s", diff)
+	}
+	in.History, in.Refused, in.Now = out.History, nil, noon.Add(28*time.Minute)
+	if out := resize.Decide(in); len(out.Questions) > 0 || !strings.Contains(out.Pods[0].Waits, "not tried again before 2026-06-01T12:29:00Z") {
+		t.Errorf("waits for %q", out.Pods[0].Waits)
+	}
+	in.Now = noon.Add(29 * time.Minute)
+	if out := resize.Decide(in); len(out.Questions) != 1 {
+		t.Errorf("is not tried again: %s", out.Pods[0].Waits)
+	}
+	in.Targets[0].Pods = nil
+	if out := resize.Decide(in); len(out.History.Refusals) > 0 {
+		t.Errorf("remembers %+v of a pod that is gone", out.History)
 	}
 }

@@ -16,7 +16,9 @@ import (
 type due struct {
 	yes bool
 	// grows: some container should request more. Such pods come first where there is no order.
-	grows  bool
+	grows bool
+	// oom: a container was killed for want of memory soon after its start.
+	oom    bool
 	diff   float64
 	reason string
 }
@@ -59,6 +61,7 @@ func judge(now time.Time, cfg Config, t Target, p Pod, recs []Recommendation) du
 		}
 	}
 	oom := quickOOM(now, cfg, t, p.Object)
+	d.oom = oom != ""
 	d.yes, d.reason = d.verdict(now, cfg, p.Object, outside, oom)
 	return d
 }

@@ -29,8 +29,10 @@ type Answer struct {
 	Sizes Sizes
 	// Fits: there is room; of a Move, on a node that exists or is on its way.
 	Fits bool
-	// Node is that node.
-	Node string
+	// Node is that node, and Coming that it is not ready yet: an evicted pod would be
+	// Pending until it is.
+	Node   string
+	Coming bool
 	// Created is what a server-side dry-run create returned, for a Move; nil where it
 	// was not made or the admission policy is not installed.
 	Created Sizes

@@ -183,8 +183,8 @@ func DefaultConfig() Config {
 type Decision struct {
 	Actions   []Action
 	Questions []Question
-	// Rooms are pods that would be re-created with their new size if there was a
-	// node for it.
+	// Rooms are pods that will be re-created with their new size once there is a node
+	// for it. They stay in it while the node is on its way.
 	Rooms []Room
 	// Pods explains every pod, by VPA, then from the highest ordinal, then by name.
 	Pods    []Explanation
@@ -275,7 +275,7 @@ type Refusal struct {
 
 // Decide says what to do.
 func Decide(in Input) Decision {
-	d := &decider{Input: in, spent: map[types.NamespacedName]int{}}
+	d := &decider{Input: in, spent: map[types.NamespacedName]int{}, taken: map[string]bool{}}
 	d.out.History = in.History.learn(in)
 	targets := slices.SortedFunc(slices.Values(in.Targets), func(a, b Target) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
@@ -292,6 +292,8 @@ type decider struct {
 	out Decision
 	// spent counts the disruptions that this decision takes from a budget.
 	spent map[types.NamespacedName]int
+	// taken are the nodes to which this decision lets a pod grow or go.
+	taken map[string]bool
 }
 
 // learn takes the refusals in and forgets pods that are gone.

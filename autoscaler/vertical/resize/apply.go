@@ -1,0 +1,148 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package resize
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
+)
+
+// try changes a pod in place or, where that can not be, by a re-creation.
+func (d *decider) try(g *group, m *member) {
+	if m.class == Recreate {
+		d.move(g, m, "")
+		return
+	}
+	instead := func(why string) {
+		if modeOf(g.Target) == vpav1.UpdateModeInPlaceOrRecreate {
+			d.move(g, m, why)
+			return
+		}
+		m.wait(why)
+	}
+	if why := d.closed(m.Object, m.rec, m.to); why != "" {
+		instead(why)
+		return
+	}
+	if m.Object.Status.Phase == v1.PodPending {
+		m.wait("it has not started")
+		return
+	}
+	if why := m.blind(); why != "" {
+		m.wait(why)
+		return
+	}
+	if m.class == InPlaceRestart {
+		if why := d.forbidden(g, m, false); why != "" {
+			m.wait(why)
+			return
+		}
+	}
+	if m.to.grows(sizesOf(m.Object.Spec.Containers)) {
+		a, ok := d.ask(m.Object, false, m.to)
+		if !ok {
+			m.told.Step, m.told.Waits = Asks, "whether it fits on its node"
+			return
+		}
+		if !a.Fits {
+			instead(cmp.Or(a.Reason, "it does not fit on its node"))
+			return
+		}
+	}
+	if why := d.crowded(m, m.Object.Spec.NodeName); why != "" {
+		m.wait(why)
+		return
+	}
+	d.patch(g, m)
+}
+
+// crowded says that a node gets another pod's growth already: answers are given one by
+// one, and together they might not hold.
+func (d *decider) crowded(m *member, node string) string {
+	if !m.to.grows(sizesOf(m.Object.Spec.Containers)) && node == m.Object.Spec.NodeName {
+		return ""
+	}
+	if d.taken[node] {
+		return fmt.Sprintf("node %s is given to another pod in this moment", node)
+	}
+	return ""
+}
+
+// patch resizes a pod in place.
+func (d *decider) patch(g *group, m *member) {
+	have := sizesOf(m.Object.Spec.Containers)
+	rec := Record{At: d.Now, Asked: m.to, Before: Sizes{}}
+	for name := range m.to {
+		rec.Before[name] = have[name]
+	}
+	if m.rec.Failed != "" {
+		rec.Tries = m.rec.Tries
+	}
+	if m.class == InPlaceRestart {
+		d.spend(g, m.Object, false)
+	}
+	if m.to.grows(have) {
+		d.taken[m.Object.Spec.NodeName] = true
+	}
+	m.told.Step = Patches
+	d.out.Actions = append(d.out.Actions, Action{Kind: Patch, Target: g.Key, Pod: m.Object, Class: m.class,
+		Sizes: m.to, Record: rec.Annotation(), Reason: m.told.Reason})
+}
+
+// move evicts a pod whose successor gets the new size and a place. Instead of is why it
+// is not resized in place.
+func (d *decider) move(g *group, m *member, insteadOf string) {
+	if why := d.fixed(g, m); why != "" {
+		if insteadOf != "" {
+			why = insteadOf + "; and it is not re-created: " + why
+		}
+		m.wait(why)
+		return
+	}
+	m.told.Class = Recreate
+	if insteadOf != "" {
+		m.told.Reason += "; re-created, for in place: " + insteadOf
+	}
+	a, ok := d.ask(m.Object, true, m.to)
+	switch {
+	case !ok:
+		m.told.Step, m.told.Waits = Asks, "whether its successor gets the size and a place"
+	case a.Created == nil:
+		m.wait(cmp.Or(a.Reason, "the admission policy that gives sizes is not installed") + ": nothing is evicted for its size")
+	case !m.to.in(a.Created):
+		m.wait("its successor would not get this size: " + a.Created.describe(m.to))
+	case !a.Fits, a.Coming:
+		d.out.Rooms = append(d.out.Rooms, Room{Target: g.Key, Pod: m.Object, Sizes: m.to})
+		m.wait("no node has room for its successor: " + cmp.Or(a.Reason, "one is asked for"))
+		if a.Coming {
+			m.wait(fmt.Sprintf("node %s, which has room for its successor, is on its way", a.Node))
+		}
+	case d.taken[a.Node]:
+		m.wait(d.crowded(m, a.Node))
+	default:
+		d.spend(g, m.Object, true)
+		d.taken[a.Node] = true
+		m.told.Step = Evicts
+		d.out.Actions = append(d.out.Actions, Action{Kind: Evict, Target: g.Key, Pod: m.Object, Class: Recreate,
+			Sizes: m.to, Node: a.Node, Reason: m.told.Reason})
+	}
+}
+
+// fixed says what keeps a pod from being re-created for its size.
+func (d *decider) fixed(g *group, m *member) string {
+	age := d.Now.Sub(m.Object.CreationTimestamp.Time)
+	switch revision := m.Object.Labels["controller-revision-hash"]; {
+	case !mayEvict(g.Target, m.Pod, m.recs):
+		return "the VPA's evictionRequirements are not met"
+	case age < d.Config.Settle && !(m.due.oom && !ready(m.Object)):
+		return fmt.Sprintf("it was created %s ago, and is left for %s", age.Round(time.Second), d.Config.Settle)
+	case g.Workload.Ordered && g.Workload.OnDelete && g.Workload.Revision != "" && revision != g.Workload.Revision:
+		return fmt.Sprintf("its set is updated OnDelete, so that its successor would have revision %s", g.Workload.Revision)
+	}
+	return d.forbidden(g, m, true)
+}
