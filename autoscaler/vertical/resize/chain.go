@@ -56,11 +56,14 @@ func (d *decider) decide(t Target) {
 func (d *decider) gather(t Target) *group {
 	g := &group{Target: t}
 	for _, p := range t.Pods {
-		m := &member{change: change{Pod: p}, rec: recordOf(p.Object)}
+		m := &member{change: change{Pod: p}}
 		have := sizesOf(p.Object.Spec.Containers)
 		recs, to := fit(p, t.Resources, t.LimitRanges)
 		m.recs, m.to = recs, to.without(have)
 		m.due = judge(d.Now, d.Config, t, p, recs)
+		if m.due.yes || underway(p.Object) || !ready(p.Object) {
+			m.rec = recordOf(p.Object) // of others nobody reads it
+		}
 		m.flight = d.flightOf(p.Object, m.rec)
 		m.class = None
 		reason := m.due.reason

@@ -134,6 +134,14 @@ func TestChain(t *testing.T) {
 			want:  []string{"db-2 Waits Recreate", "db-1 Waits Recreate", "db-0 Waits Recreate"},
 			waits: map[string]string{"db-2": "no node has room for its successor: 0/3 nodes"},
 		},
+		"minReadySeconds": {
+			setup: func(in *resize.Input, pods []*v1.Pod) {
+				in.Targets[0].Workload.MinReady = time.Minute
+				pods[0].Status.Conditions[0].LastTransitionTime = metav1.NewTime(noon.Add(-time.Second))
+			},
+			want:  []string{"db-2 Waits InPlace", "db-1 Waits InPlace", "db-0 Patches InPlace"},
+			waits: map[string]string{"db-2": "ordinal 0: it is ready since 2026-06-01T11:59:59Z, and has to be for 1m0s"},
+		},
 		"a node on its way is waited for": {
 			mode: recreate,
 			ans: func(q resize.Question) resize.Answer {

@@ -12,7 +12,6 @@ import (
 
 // flight is how far the resize of a pod is.
 type flight struct {
-	// underway: the pod does not have yet what its spec asks for.
 	underway bool
 	// revert says why it is to be taken back; empty while it is not.
 	revert Failure
@@ -26,10 +25,10 @@ type flight struct {
 // pkg/kubelet/kubelet.go: SyncPod); a condition of an older generation is about
 // another resize.
 func (d *decider) flightOf(pod *v1.Pod, rec Record) flight {
-	pending, progress := condition(pod, v1.PodResizePending), condition(pod, v1.PodResizeInProgress)
-	if acknowledged(pod) && pending == nil && progress == nil {
+	if !underway(pod) {
 		return flight{}
 	}
+	pending, progress := condition(pod, v1.PodResizePending), condition(pod, v1.PodResizeInProgress)
 	spec := sizesOf(pod.Spec.Containers)
 	asked := len(rec.Asked) > 0 && rec.Asked.in(spec)
 	switch {
@@ -92,6 +91,11 @@ func condition(pod *v1.Pod, kind v1.PodConditionType) *v1.PodCondition {
 	return nil
 }
 
+// underway tells whether the pod does not have yet what its spec asks for.
+func underway(pod *v1.Pod) bool {
+	return condition(pod, v1.PodResizePending) != nil || condition(pod, v1.PodResizeInProgress) != nil || !acknowledged(pod)
+}
+
 // acknowledged tells whether every container has what the spec asks for. A kubelet
 // that has seen this generation, allocated it and left no condition is believed where
 // a runtime rounds what it reports.
@@ -120,7 +124,7 @@ func ready(pod *v1.Pod) bool {
 // restarting tells whether a resize is under way on a pod of which one may restart a
 // container: that may happen at any moment, whoever asked for it.
 func restarting(pod *v1.Pod) bool {
-	if acknowledged(pod) && condition(pod, v1.PodResizePending) == nil && condition(pod, v1.PodResizeInProgress) == nil {
+	if !underway(pod) {
 		return false
 	}
 	for _, c := range pod.Spec.Containers {

@@ -85,7 +85,7 @@ type Target struct {
 type Workload struct {
 	Kind, Name string
 	// Ordered: the pods have ordinals, and change one at a time. Otherwise Absent,
-	// Partition, MaxUnavailable, Revision and OnDelete mean nothing.
+	// Partition, MaxUnavailable, MinReady, Revision and OnDelete mean nothing.
 	Ordered bool
 	// Replicas is how many pods there should be.
 	Replicas int
@@ -95,6 +95,8 @@ type Workload struct {
 	Partition int
 	// MaxUnavailable is how many pods may be unavailable during a disruption; below 1 is 1.
 	MaxUnavailable int
+	// MinReady is how long a pod has to be ready before the next may change (minReadySeconds).
+	MinReady time.Duration
 	// Quorum is how many pods must stay available; 0 for none.
 	Quorum int
 	// Revision is the revision that pods from Partition upwards should have; empty if unknown.

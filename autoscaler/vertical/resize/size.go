@@ -72,11 +72,29 @@ func (s Sizes) in(all Sizes) bool {
 // equal tells whether two sizes are about the same containers and say the same.
 func (s Sizes) equal(other Sizes) bool { return len(s) == len(other) && s.in(other) }
 
+// near tells whether requests differ by no more than rounding: a thousandth of a core,
+// and less than a page. Limits that are scaled down, and the bounds that are scaled
+// back from them, lose a unit each time, and no pod restarts for that.
+func near(a, b v1.ResourceList) bool {
+	within := func(name v1.ResourceName, unit resource.Quantity) bool {
+		x, hasX := a[name]
+		y, hasY := b[name]
+		if hasX != hasY || x.Cmp(y) == 0 {
+			return hasX == hasY
+		}
+		small, large := smaller(x, y).DeepCopy(), larger(x, y)
+		small.Add(unit)
+		return large.Cmp(small) <= 0
+	}
+	return within(v1.ResourceCPU, *resource.NewMilliQuantity(1, resource.DecimalSI)) &&
+		within(v1.ResourceMemory, *resource.NewQuantity(4095, resource.BinarySI))
+}
+
 // without leaves out the containers that have the size of base already.
 func (s Sizes) without(base Sizes) Sizes {
 	out := Sizes{}
 	for name, size := range s {
-		if !sameSize(size, base[name]) {
+		if !near(size.Requests, base[name].Requests) {
 			out[name] = size
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 )
@@ -67,6 +68,9 @@ func (d *decider) turn(g *group, m *member) string {
 		case outdated(w, other):
 			why = "the rollout re-creates it"
 		case ready(other.Object):
+			if since := condition(other.Object, v1.PodReady).LastTransitionTime; d.Now.Sub(since.Time) < w.MinReady {
+				why = fmt.Sprintf("it is ready since %s, and has to be for %s", since.UTC().Format(time.RFC3339), w.MinReady)
+			}
 		case !other.wants() || d.fresh(other):
 			why = "it is not ready"
 		}
