@@ -54,23 +54,17 @@ func (d *decider) try(g *group, m *member) {
 			return
 		}
 	}
-	if why := d.crowded(m, m.Object.Spec.NodeName); why != "" {
-		m.wait(why)
+	if node := m.Object.Spec.NodeName; d.taken[node] && m.to.grows(sizesOf(m.Object.Spec.Containers)) {
+		m.wait(crowded(node))
 		return
 	}
 	d.patch(g, m)
 }
 
-// crowded says that a node gets another pod's growth already: answers are given one by
-// one, and together they might not hold.
-func (d *decider) crowded(m *member, node string) string {
-	if !m.to.grows(sizesOf(m.Object.Spec.Containers)) && node == m.Object.Spec.NodeName {
-		return ""
-	}
-	if d.taken[node] {
-		return fmt.Sprintf("node %s is given to another pod in this moment", node)
-	}
-	return ""
+// crowded says that a node is given to another pod already: answers are about one pod
+// each, and together they might not hold.
+func crowded(node string) string {
+	return fmt.Sprintf("node %s is given to another pod at this moment", node)
 }
 
 // patch resizes a pod in place.
@@ -123,7 +117,7 @@ func (d *decider) move(g *group, m *member, insteadOf string) {
 			m.wait(fmt.Sprintf("node %s, which has room for its successor, is on its way", a.Node))
 		}
 	case d.taken[a.Node]:
-		m.wait(d.crowded(m, a.Node))
+		m.wait(crowded(a.Node))
 	default:
 		d.spend(g, m.Object, true)
 		d.taken[a.Node] = true

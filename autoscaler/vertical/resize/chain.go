@@ -95,12 +95,17 @@ func (d *decider) gather(t Target) *group {
 		if t.Workload.Ordered {
 			return cmp.Or(cmp.Compare(b.Ordinal, a.Ordinal), cmp.Compare(a.Object.Name, b.Object.Name))
 		}
-		if a.due.grows != b.due.grows {
-			return map[bool]int{true: -1, false: 1}[a.due.grows]
-		}
-		return cmp.Or(cmp.Compare(b.due.diff, a.due.diff), cmp.Compare(a.Object.Name, b.Object.Name))
+		return cmp.Or(growing(a)-growing(b), cmp.Compare(b.due.diff, a.due.diff), cmp.Compare(a.Object.Name, b.Object.Name))
 	})
 	return g
+}
+
+// growing ranks pods that grow first.
+func growing(m *member) int {
+	if m.due.grows {
+		return 0
+	}
+	return 1
 }
 
 // holdAll explains that nothing is written.

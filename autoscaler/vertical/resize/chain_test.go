@@ -351,7 +351,12 @@ func TestWithoutOrdinals(t *testing.T) {
 		"less where some are down": {
 			setup: func(_ *resize.Input, pods []*v1.Pod) { setReady(pods[2], false) },
 			want:  []string{"db-0 Patches InPlace", "db-1 Waits InPlace", "db-2 Patches InPlace", "db-3 Waits InPlace"},
-			waits: map[string]string{"db-1": "2 pods are being resized or not ready, and there may be 2"},
+			waits: map[string]string{"db-1": "2 pods are being resized, absent or not ready, and there may be 2"},
+		},
+		"or absent": {
+			setup: func(in *resize.Input, _ []*v1.Pod) { in.Targets[0].Workload.Replicas = 6 },
+			want:  []string{"db-0 Patches InPlace", "db-1 Waits InPlace", "db-2 Waits InPlace", "db-3 Waits InPlace"},
+			waits: map[string]string{"db-1": "3 pods are being resized, absent or not ready, and there may be 3"},
 		},
 		"a budget is shared": {
 			mode:  recreate,
@@ -371,10 +376,16 @@ func TestWithoutOrdinals(t *testing.T) {
 			want:  []string{"db-0 Waits InPlace", "db-1 Waits InPlace", "db-2 Waits InPlace", "db-3 Waits InPlace"},
 			waits: map[string]string{"db-0": "a rollout is under way"},
 		},
+		"one successor per node": {
+			mode:  recreate,
+			setup: func(_ *resize.Input, pods []*v1.Pod) { pods[0].Namespace, pods[1].Namespace = "one-node", "one-node" },
+			want:  []string{"db-0 Evicts Recreate", "db-1 Waits Recreate", "db-2 Evicts Recreate", "db-3 Waits Recreate"},
+			waits: map[string]string{"db-1": "node for-both is given to another pod at this moment"},
+		},
 		"one per node": {
 			setup: func(_ *resize.Input, pods []*v1.Pod) { pods[1].Spec.NodeName = pods[0].Spec.NodeName },
 			want:  []string{"db-0 Patches InPlace", "db-1 Waits InPlace", "db-2 Patches InPlace", "db-3 Waits InPlace"},
-			waits: map[string]string{"db-1": "is given to another pod in this moment"},
+			waits: map[string]string{"db-1": "is given to another pod at this moment"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -391,6 +402,9 @@ func TestWithoutOrdinals(t *testing.T) {
 				tc.setup(&in, all)
 			}
 			out := answered(t, in, func(q resize.Question) resize.Answer {
+				if q.Pod.Namespace == "one-node" {
+					return resize.Answer{Fits: true, Node: "for-both", Created: q.Sizes}
+				}
 				return resize.Answer{Fits: true, Node: "for-" + q.Pod.Name, Created: q.Sizes}
 			})
 			if diff := cmp.Diff(tc.want, summary(out)); diff != "" {

@@ -40,7 +40,7 @@ func anyRanges(r *rand.Rand) []*v1.LimitRange {
 func TestASizeIsFinal(t *testing.T) {
 	r := rand.New(rand.NewSource(4))
 	patched, again := 0, 0
-	for i := range 5000 {
+	for i := range 1500 {
 		p := anyPod(r)
 		target := anyTarget(r, []vpav1.UpdateMode{inPlace, recreate}[r.Intn(2)], p)
 		for j := range target.Pods[0].Containers {
@@ -81,7 +81,7 @@ func TestASizeIsFinal(t *testing.T) {
 			t.Fatal("and so on")
 		}
 	}
-	if patched < 500 {
+	if patched < 250 {
 		t.Errorf("only %d were changed: the test shows little", patched)
 	}
 }

@@ -209,7 +209,8 @@ func FuzzParseRecord(f *testing.F) {
 	p := pod("db", 0, list("1", "1Gi"), nil)
 	asked(p, list("2", "2Gi"), time.Minute)
 	f.Add(p.Annotations[resize.RecordAnnotation])
-	f.Add(`{"at":"2026-06-01T12:00:00Z","asked":{"db":{"requests":{"cpu":"x"}}}}`)
+	f.Add(`{"at":"2026-06-01T12:00:00Z","asked":{"db":{"requests":{"cpu":"1e-2147483647"}}},"before":{"db":{}}}`)
+	f.Add(`{"at":"2026-06-01T12:00:00Z","asked":{"db":{"requests":{"milliCPU":-1}}},"before":{"db":{}},"failed":"Deferred","tries":9000000000000000000}`)
 	f.Add(`{"asked":null}`)
 	f.Fuzz(func(t *testing.T, annotation string) {
 		rec, err := resize.ParseRecord(annotation)

@@ -57,6 +57,7 @@ func anyCluster(r *rand.Rand, benign, roomy bool) *cluster {
 type life struct {
 	final []string
 	done  map[types.UID]int
+	kinds map[string]int
 	last  resize.Decision
 	order []int
 }
@@ -79,7 +80,7 @@ func live(t *testing.T, seed int64, p play) life {
 	for range 1 + p.changes {
 		sizes = append(sizes, list(fmt.Sprintf("%dm", 500+r.Intn(3000)), "1Gi"))
 	}
-	l := life{done: map[types.UID]int{}}
+	l := life{done: map[types.UID]int{}, kinds: map[string]int{}}
 	patched := map[string]time.Time{}
 	start := c.now
 	for c.now.Sub(start) < 24*time.Hour {
@@ -92,6 +93,7 @@ func live(t *testing.T, seed int64, p play) life {
 		for _, a := range out.Actions {
 			c.check(t, a, seed)
 			l.done[a.Pod.UID]++
+			l.kinds[fmt.Sprint(a.Kind, " ", a.Class == resize.InPlaceRestart)]++
 			if a.Kind == resize.Patch {
 				l.order = append(l.order, ordinalOf(a.Pod))
 				key := fmt.Sprint(a.Pod.UID, cpu(a.Sizes["db"].Requests))
@@ -184,6 +186,7 @@ func (c *cluster) check(t *testing.T, a resize.Action, seed int64) {
 
 // Whatever kubelets do, no promise is broken, and it comes to an end that is explained.
 func TestPromises(t *testing.T) {
+	kinds := map[string]int{}
 	for seed := range int64(80) {
 		l := live(t, seed, play{changes: 2})
 		for uid, n := range l.done {
@@ -196,7 +199,16 @@ func TestPromises(t *testing.T) {
 				t.Errorf("seed %d: %s is left as it is (%s, %s) and nothing says why", seed, p.Pod, p.Step, p.Class)
 			}
 		}
+		for kind, n := range l.kinds {
+			kinds[kind] += n
+		}
 	}
+	for _, kind := range []string{"Patch false", "Patch true", "Revert false", "Evict false"} {
+		if kinds[kind] < 50 {
+			t.Errorf("%d times %s (with a restart?): the test shows little", kinds[kind], kind)
+		}
+	}
+	t.Log(kinds)
 }
 
 // In a cluster where nothing is in the way, all pods get their size.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 )
 
 // RecordAnnotation holds the Record of the last resize that Berth asked for.
@@ -26,6 +27,74 @@ type Record struct {
 	Failed Failure `json:"failed,omitempty"`
 	// Tries counts the failures in a row.
 	Tries int `json:"tries,omitempty"`
+}
+
+// noted is how a size is written: in thousandths of a core and in bytes. Anybody who may
+// change a pod can write the annotation, and a quantity such as 1e-2147483647 takes
+// minutes to read.
+type noted struct {
+	Requests amounts `json:"requests,omitzero"`
+	Limits   amounts `json:"limits,omitzero"`
+}
+
+type amounts struct {
+	MilliCPU *int64 `json:"milliCPU,omitempty"`
+	Bytes    *int64 `json:"bytes,omitempty"`
+}
+
+// MarshalJSON writes numbers, not quantities.
+func (s Sizes) MarshalJSON() ([]byte, error) {
+	note := func(list v1.ResourceList) (out amounts) {
+		if q, ok := list[v1.ResourceCPU]; ok {
+			out.MilliCPU = new(q.MilliValue())
+		}
+		if q, ok := list[v1.ResourceMemory]; ok {
+			out.Bytes = new(q.Value())
+		}
+		return out
+	}
+	all := make(map[string]noted, len(s))
+	for name, size := range s {
+		all[name] = noted{Requests: note(size.Requests), Limits: note(size.Limits)}
+	}
+	return json.Marshal(all)
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (s *Sizes) UnmarshalJSON(data []byte) error {
+	var all map[string]noted
+	if err := json.Unmarshal(data, &all); err != nil {
+		return err
+	}
+	*s = make(Sizes, len(all))
+	for name, size := range all {
+		requests, err := size.Requests.list()
+		if err != nil {
+			return fmt.Errorf("requests of %q: %w", name, err)
+		}
+		limits, err := size.Limits.list()
+		if err != nil {
+			return fmt.Errorf("limits of %q: %w", name, err)
+		}
+		(*s)[name] = v1.ResourceRequirements{Requests: requests, Limits: limits}
+	}
+	return nil
+}
+
+func (a amounts) list() (v1.ResourceList, error) {
+	var out v1.ResourceList
+	if a.MilliCPU != nil {
+		put(&out, v1.ResourceCPU, *resource.NewMilliQuantity(*a.MilliCPU, resource.DecimalSI))
+	}
+	if a.Bytes != nil {
+		put(&out, v1.ResourceMemory, *resource.NewQuantity(*a.Bytes, resource.BinarySI))
+	}
+	for name, q := range out {
+		if q.Sign() < 0 {
+			return nil, fmt.Errorf("%s is below zero", name)
+		}
+	}
+	return out, nil
 }
 
 // Failure is why a resize was given up.
@@ -57,7 +126,7 @@ func ParseRecord(annotation string) (Record, error) {
 	if err := json.Unmarshal([]byte(annotation), &r); err != nil {
 		return Record{}, fmt.Errorf("reading %s: %w", RecordAnnotation, err)
 	}
-	if r.At.IsZero() || len(r.Asked) == 0 || r.Tries < 0 {
+	if r.At.IsZero() || len(r.Asked) == 0 || r.Tries < 0 || r.Tries > 1<<20 {
 		return Record{}, fmt.Errorf("reading %s: at, asked or tries is not valid", RecordAnnotation)
 	}
 	for name := range r.Asked {

@@ -45,10 +45,18 @@ func only(list v1.ResourceList) v1.ResourceList {
 	return out
 }
 
+// amount is a quantity in thousandths of a core, or in bytes.
+func amount(name v1.ResourceName, q resource.Quantity) int64 {
+	if name == v1.ResourceCPU {
+		return q.MilliValue()
+	}
+	return q.Value()
+}
+
 // same tells whether two lists say the same about cpu and memory; nothing and zero are one.
 func same(a, b v1.ResourceList) bool {
 	for _, name := range resizable() {
-		if x, y := a[name], b[name]; x.Cmp(y) != 0 {
+		if amount(name, a[name]) != amount(name, b[name]) {
 			return false
 		}
 	}
@@ -245,12 +253,7 @@ func scaledUp(name v1.ResourceName, q, by, of resource.Quantity) resource.Quanti
 
 // divided is q * by / of, and whether a rest was left out.
 func divided(name v1.ResourceName, q, by, of resource.Quantity) (resource.Quantity, bool) {
-	value := func(q resource.Quantity) *big.Int {
-		if name == v1.ResourceCPU {
-			return big.NewInt(q.MilliValue())
-		}
-		return big.NewInt(q.Value())
-	}
+	value := func(q resource.Quantity) *big.Int { return big.NewInt(amount(name, q)) }
 	n, divisor, rest := new(big.Int).Mul(value(q), value(by)), value(of), new(big.Int)
 	if divisor.Sign() == 0 {
 		return q, false

@@ -24,14 +24,14 @@ func (d *decider) before(g *group, m *member) string {
 	case g.Workload.Rolling:
 		return "a rollout is under way"
 	}
-	busy, most := g.started, max(1, int(float64(g.Workload.Replicas)*d.Config.Tolerance))
+	busy, most := g.started+max(0, g.Workload.Replicas-g.live), max(1, int(float64(g.Workload.Replicas)*d.Config.Tolerance))
 	for _, other := range g.members {
-		if other != m && (other.flight.underway || !ready(other.Object)) {
+		if other != m && other.Object.DeletionTimestamp == nil && (other.flight.underway || !ready(other.Object)) {
 			busy++
 		}
 	}
 	if busy >= most && ready(m.Object) {
-		return fmt.Sprintf("%d pods are being resized or not ready, and there may be %d", busy, most)
+		return fmt.Sprintf("%d pods are being resized, absent or not ready, and there may be %d", busy, most)
 	}
 	return ""
 }
@@ -60,8 +60,6 @@ func (d *decider) turn(g *group, m *member) string {
 		switch {
 		case other.Object.DeletionTimestamp != nil:
 			why = "it is being deleted"
-		case other.told.Step == Asks:
-			why = "a question about it is open"
 		case other.told.Step != Nothing && other.told.Step != Waits:
 			why = cmp.Or(other.told.Waits, "it is changed now")
 		case !ready(m.Object):

@@ -4,6 +4,7 @@
 package resize_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand"
 	"strings"
@@ -21,6 +22,7 @@ import (
 	corev1 "k8s.io/kubernetes/pkg/apis/core/v1"
 	"k8s.io/kubernetes/pkg/apis/core/v1/helper/qos"
 	"k8s.io/kubernetes/pkg/apis/core/validation"
+	"k8s.io/kubernetes/plugin/pkg/admission/limitranger"
 	"k8s.io/utils/ptr"
 
 	"github.com/berth-dev/berth/autoscaler/vertical/resize"
@@ -133,7 +135,7 @@ func vpaOf(t resize.Target) *vpav1.VerticalPodAutoscaler {
 func TestUpdaterAgrees(t *testing.T) {
 	r := rand.New(rand.NewSource(1))
 	wanted, held := 0, 0
-	for i := range 5000 {
+	for i := range 2000 {
 		p := anyPod(r)
 		target := anyTarget(r, recreate, p)
 		for range r.Intn(3) {
@@ -166,7 +168,7 @@ func TestUpdaterAgrees(t *testing.T) {
 			held++
 		}
 	}
-	if wanted < 1000 || held < 100 {
+	if wanted < 500 || held < 100 {
 		t.Errorf("only %d changes were wanted and %d held: the test shows little", wanted, held)
 	}
 }
@@ -175,7 +177,7 @@ func TestUpdaterAgrees(t *testing.T) {
 func TestCappingAgrees(t *testing.T) {
 	r := rand.New(rand.NewSource(2))
 	capped := 0
-	for i := range 5000 {
+	for i := range 2000 {
 		p := anyPod(r)
 		target := anyTarget(r, inPlace, p)
 		for j := range target.Pods[0].Containers {
@@ -211,7 +213,7 @@ func TestCappingAgrees(t *testing.T) {
 			}
 		}
 	}
-	if capped < 1000 {
+	if capped < 500 {
 		t.Errorf("only %d were capped: the test shows little", capped)
 	}
 }
@@ -241,12 +243,46 @@ func agree(p *v1.Pod, want vpav1.RecommendedContainerResources, got resize.Expla
 	return nil
 }
 
+// What a LimitRange makes Impossible is what the LimitRanger plugin refuses, and nothing else.
+func TestLimitRangerAgrees(t *testing.T) {
+	r := rand.New(rand.NewSource(5))
+	refused, passed := 0, 0
+	for i := range 3000 {
+		p := anyPod(r)
+		target := anyTarget(r, recreate, p)
+		if target.LimitRanges = anyRanges(r); r.Intn(2) == 0 {
+			requestsOnly(&target)
+		}
+		got := answered(t, resize.Input{Targets: []resize.Target{target}}, yes).Pods[0]
+		if got.Class == resize.None || got.Class == resize.Impossible && !strings.Contains(got.Reason, "LimitRange") {
+			continue
+		}
+		become := p.DeepCopy()
+		write(become, got.To)
+		var want error
+		for _, one := range target.LimitRanges {
+			want = errors.Join(want, limitranger.PodValidateLimitFunc(one, internal(t, become)))
+		}
+		if (got.Class == resize.Impossible) != (want != nil) {
+			t.Fatalf("%d: %s: %s; the plugin says %v", i, got.Class, got.Reason, want)
+		}
+		if want != nil {
+			refused++
+		} else if len(target.LimitRanges) > 0 {
+			passed++
+		}
+	}
+	if refused < 100 || passed < 100 {
+		t.Errorf("only %d were refused and %d passed: the test shows little", refused, passed)
+	}
+}
+
 // What is classed as in place passes the API server's validation, and what is not for
 // its QoS class does not.
 func TestValidationAgrees(t *testing.T) {
 	r := rand.New(rand.NewSource(3))
 	passed, refused := 0, 0
-	for i := range 3000 {
+	for i := range 2000 {
 		p := anyPod(r)
 		target := anyTarget(r, inPlace, p)
 		if r.Intn(3) == 0 {
@@ -276,7 +312,7 @@ func TestValidationAgrees(t *testing.T) {
 			}
 		}
 	}
-	if passed < 500 || refused < 50 {
+	if passed < 300 || refused < 50 {
 		t.Errorf("only %d passed and %d were refused: the test shows little", passed, refused)
 	}
 }
@@ -300,17 +336,7 @@ func revertOf(t *testing.T, become *v1.Pod, a resize.Action) *v1.Pod {
 // validate is what the API server says to a resize.
 func validate(t *testing.T, from, to *v1.Pod) []error {
 	t.Helper()
-	internal := func(p *v1.Pod) *core.Pod {
-		p = p.DeepCopy()
-		p.ResourceVersion = "1"
-		corev1.SetObjectDefaults_Pod(p)
-		out := &core.Pod{}
-		if err := corev1.Convert_v1_Pod_To_core_Pod(p, out, nil); err != nil {
-			t.Fatal(err)
-		}
-		return out
-	}
-	newPod, oldPod := internal(to), internal(from)
+	newPod, oldPod := internal(t, to), internal(t, from)
 	opts := podutil.GetValidationOptionsFromPodSpecAndMeta(&newPod.Spec, &oldPod.Spec, &newPod.ObjectMeta, &oldPod.ObjectMeta)
 	opts.ResourceIsPod = true
 	var errs []error
@@ -318,4 +344,17 @@ func validate(t *testing.T, from, to *v1.Pod) []error {
 		errs = append(errs, err)
 	}
 	return errs
+}
+
+// internal is the pod as the API server holds it, with defaults.
+func internal(t *testing.T, p *v1.Pod) *core.Pod {
+	t.Helper()
+	p = p.DeepCopy()
+	p.ResourceVersion = "1"
+	corev1.SetObjectDefaults_Pod(p)
+	out := &core.Pod{}
+	if err := corev1.Convert_v1_Pod_To_core_Pod(p, out, nil); err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
