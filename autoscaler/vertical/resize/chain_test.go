@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	v1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
@@ -202,7 +203,7 @@ func TestChain(t *testing.T) {
 		},
 		"a budget without room": {
 			mode:  recreate,
-			setup: func(in *resize.Input, pods []*v1.Pod) { in.Budgets = []resize.Budget{budget("db", 0, 3, pods...)} },
+			setup: func(in *resize.Input, pods []*v1.Pod) { in.Budgets = []resize.Budget{budget("db", 0, 2, pods...)} },
 			want:  []string{"db-2 Waits Recreate", "db-1 Waits Recreate", "db-0 Waits Recreate"},
 			waits: map[string]string{"db-2": "PodDisruptionBudget db: 0 disruptions are allowed"},
 		},
@@ -364,6 +365,16 @@ func TestWithoutOrdinals(t *testing.T) {
 			want:  []string{"db-0 Evicts Recreate", "db-1 Waits Recreate", "db-2 Waits Recreate", "db-3 Waits Recreate"},
 			waits: map[string]string{"db-1": "PodDisruptionBudget db"},
 		},
+		"a restart that may come at any moment is a disruption": {
+			mode: recreate,
+			setup: func(in *resize.Input, pods []*v1.Pod) {
+				pods[3].Spec.Containers[0].ResizePolicy = []v1.ContainerResizePolicy{{ResourceName: v1.ResourceCPU, RestartPolicy: v1.RestartContainer}}
+				asked(pods[3], list("2", "2Gi"), time.Second)
+				in.Budgets = []resize.Budget{budget("db", 1, 3, pods...)}
+			},
+			want:  []string{"db-0 Waits Recreate", "db-1 Waits Recreate", "db-2 Waits Recreate", "db-3 Resizes None"},
+			waits: map[string]string{"db-0": "3 of 3 pods that it needs are available"},
+		},
 		"those that grow come first": {
 			setup: func(_ *resize.Input, pods []*v1.Pod) {
 				pods[0].Spec.Containers[0].Resources.Requests = list("9", "9Gi")
@@ -469,5 +480,41 @@ func TestRefusals(t *testing.T) {
 	in.Targets[0].Pods = nil
 	if out := resize.Decide(in); len(out.History.Refusals) > 0 {
 		t.Errorf("remembers %+v of a pod that is gone", out.History)
+	}
+}
+
+// A pod that is not ready is evicted where the eviction API would.
+func TestBudgetsOfUnreadyPods(t *testing.T) {
+	for name, tc := range map[string]struct {
+		mode    vpav1.UpdateMode
+		phase   v1.PodPhase
+		healthy int32
+		policy  *policyv1.UnhealthyPodEvictionPolicyType
+		want    string
+	}{
+		"the budget is short":       {mode: recreate, healthy: 1, want: "db-2 Waits Recreate"},
+		"the budget is kept":        {mode: recreate, healthy: 2, want: "db-2 Evicts Recreate"},
+		"AlwaysAllow":               {mode: recreate, healthy: 1, policy: ptr.To(policyv1.AlwaysAllow), want: "db-2 Evicts Recreate"},
+		"IfHealthyBudget":           {mode: recreate, healthy: 1, policy: ptr.To(policyv1.IfHealthyBudget), want: "db-2 Waits Recreate"},
+		"it has not started":        {mode: recreate, healthy: 1, phase: v1.PodPending, want: "db-2 Evicts Recreate"},
+		"a restart in place":        {mode: inPlace, healthy: 1, want: "db-2 Patches InPlaceRestart"},
+		"in place, not started yet": {mode: inPlace, healthy: 1, phase: v1.PodPending, want: "db-2 Waits InPlaceRestart"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := pods(3, list("1", "1Gi"), nil)
+			setReady(all[2], false)
+			if tc.phase != "" {
+				all[2].Status.Phase = tc.phase
+			}
+			for _, p := range all {
+				p.Spec.Containers[0].ResizePolicy = []v1.ContainerResizePolicy{{ResourceName: v1.ResourceCPU, RestartPolicy: v1.RestartContainer}}
+			}
+			b := budget("db", 0, 2, all...)
+			b.Object.Status.CurrentHealthy, b.Object.Spec.UnhealthyPodEvictionPolicy = tc.healthy, tc.policy
+			out := answered(t, resize.Input{Targets: []resize.Target{set(tc.mode, advice("2", "2Gi"), all...)}, Budgets: []resize.Budget{b}}, yes)
+			if got := summary(out)[0]; got != tc.want {
+				t.Errorf("%s (%s), want %s", got, out.Pods[0].Waits, tc.want)
+			}
+		})
 	}
 }
