@@ -171,6 +171,11 @@ func TestChain(t *testing.T) {
 			want:  []string{"db-2 Waits Recreate", "db-1 Waits Recreate", "db-0 Waits Recreate"},
 			waits: map[string]string{"db-2": "3 of 3 pods are available, and the quorum is 3"},
 		},
+		"a quorum with room": {
+			mode:  recreate,
+			setup: func(in *resize.Input, _ []*v1.Pod) { in.Targets[0].Workload.Quorum = 2 },
+			want:  []string{"db-2 Evicts Recreate", "db-1 Waits Recreate", "db-0 Waits Recreate"},
+		},
 		"a pod that is down leaves no room in maxUnavailable, and may go itself": {
 			mode:  recreate,
 			setup: func(_ *resize.Input, pods []*v1.Pod) { setReady(pods[0], false) },
@@ -477,7 +482,11 @@ func TestRefusals(t *testing.T) {
 	if out := resize.Decide(in); len(out.Questions) != 1 {
 		t.Errorf("is not tried again: %s", out.Pods[0].Waits)
 	}
-	in.Targets[0].Pods = nil
+	in.Refused = []resize.Refused{{Pod: all[0].UID, Kind: resize.Evict}, {Pod: all[0].UID, Kind: resize.Revert}}
+	if out := resize.Decide(in); len(out.Questions) != 1 {
+		t.Errorf("is not tried again after another write was refused: %s", out.Pods[0].Waits)
+	}
+	in.Refused, in.Targets[0].Pods = nil, nil
 	if out := resize.Decide(in); len(out.History.Refusals) > 0 {
 		t.Errorf("remembers %+v of a pod that is gone", out.History)
 	}

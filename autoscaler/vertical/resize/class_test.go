@@ -56,6 +56,7 @@ func TestClasses(t *testing.T) {
 		"static cpu, Burstable":        {setup: func(_ *v1.Pod, t *resize.Target) { t.Pods[0].Node.StaticCPU = true }, want: resize.InPlace},
 		"static cpu, re-created":       {mode: orRecreate, limits: one, setup: func(_ *v1.Pod, t *resize.Target) { t.Pods[0].Node.StaticCPU = true }, want: resize.Recreate},
 		"static memory":                {limits: one, setup: func(_ *v1.Pod, t *resize.Target) { t.Pods[0].Node.StaticMemory = true }, want: resize.Impossible, reason: "static memory manager policy"},
+		"static memory, cpu alone":     {limits: one, memory: "1Gi", setup: func(_ *v1.Pod, t *resize.Target) { t.Pods[0].Node.StaticMemory = true }, want: resize.InPlace},
 		"swap":                         {setup: func(_ *v1.Pod, t *resize.Target) { t.Pods[0].Node.Swap = true }, want: resize.Impossible, reason: "container db may swap"},
 		"swap with a restart":          {setup: func(p *v1.Pod, t *resize.Target) { t.Pods[0].Node.Swap = true; restart(v1.ResourceMemory)(p, t) }, want: resize.InPlaceRestart},
 		"swap, cpu alone":              {memory: "1Gi", setup: func(_ *v1.Pod, t *resize.Target) { t.Pods[0].Node.Swap = true }, want: resize.InPlace},
@@ -127,6 +128,14 @@ func TestFit(t *testing.T) {
 			want: v1.ResourceRequirements{Requests: list("4", "5Gi")}},
 		"max for pods": {limits: half, item: v1.LimitRangeItem{Type: v1.LimitTypePod, Max: list("3", "2Gi")},
 			want: v1.ResourceRequirements{Requests: list("3", "2Gi"), Limits: list("3", "2Gi")}},
+		"max for pods, with a container that stays": {limits: half, item: v1.LimitRangeItem{Type: v1.LimitTypePod, Max: list("3", "")},
+			setup: func(t *resize.Target) {
+				spec := &t.Pods[0].Object.Spec
+				spec.Containers = append(spec.Containers, v1.Container{Name: "aide", Resources: v1.ResourceRequirements{Requests: half, Limits: half}})
+			},
+			want: v1.ResourceRequirements{Requests: list("2", "4Gi"), Limits: list("2", "4Gi")}},
+		"min for pods": {item: v1.LimitRangeItem{Type: v1.LimitTypePod, Min: list("5", "")},
+			want: v1.ResourceRequirements{Requests: list("5", "4Gi")}},
 		"a max on a limit that does not move": {limits: list("5", "8Gi"), setup: requestsOnly, item: v1.LimitRangeItem{Type: v1.LimitTypeContainer, Max: list("5", "")},
 			want: v1.ResourceRequirements{Requests: list("4", "4Gi"), Limits: list("5", "8Gi")}},
 		"the ratio of a limit that does not move": {requests: list("6", "6Gi"), limits: list("12", "12Gi"), setup: requestsOnly,
@@ -158,5 +167,20 @@ func TestFit(t *testing.T) {
 				t.Errorf("%s: %s", got.Class, got.Reason)
 			}
 		})
+	}
+}
+
+// A pod that its LimitRange keeps below its bounds is within them.
+func TestBoundsHoldTheTarget(t *testing.T) {
+	p := pod("db", 0, list("3", "1Gi"), list("3", "1Gi"))
+	p.Spec.Containers = append(p.Spec.Containers, v1.Container{Name: "aide", Resources: v1.ResourceRequirements{Requests: list("2950m", "1Gi"), Limits: list("2950m", "1Gi")}})
+	acknowledge(p)
+	target := set(inPlace, []resize.Recommendation{
+		{Container: "db", Target: list("4", "1Gi"), Lower: list("3500m", "1Gi"), Upper: list("5", "1Gi")},
+		{Container: "aide", Target: list("4", "1Gi"), Lower: list("1", "1Gi"), Upper: list("5", "1Gi")},
+	}, p)
+	target.LimitRanges = rangeOf(v1.LimitRangeItem{Type: v1.LimitTypePod, Max: list("6", "")})
+	if got := answered(t, resize.Input{Targets: []resize.Target{target}}, yes).Pods[0]; got.Class != resize.None {
+		t.Errorf("%s: %s", got.Class, got.Reason)
 	}
 }
