@@ -6,9 +6,8 @@ package resize
 import (
 	"fmt"
 
-	policyv1 "k8s.io/api/policy/v1"
-
 	v1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
