@@ -235,7 +235,7 @@ func TestRecommendOnlyComesFirst(t *testing.T) {
 // A policy that refuses must never stand in the way when it cannot be evaluated, and
 // must be bound to every param of the request's namespace.
 func TestManifests(t *testing.T) {
-	for _, o := range policies(t, nil) {
+	for _, o := range policies(t, nil, false) {
 		switch o := o.(type) {
 		case *admissionv1.ValidatingAdmissionPolicy:
 			if o.Spec.FailurePolicy == nil || *o.Spec.FailurePolicy != admissionv1.Ignore {

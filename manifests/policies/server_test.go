@@ -27,16 +27,20 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/admission/initializer"
+	"k8s.io/apiserver/pkg/admission/plugin/policy/mutating"
 	"k8s.io/apiserver/pkg/admission/plugin/policy/validating"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/util/compatibility"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/apiserver/pkg/warning"
 	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
+	"k8s.io/client-go/discovery"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
 	clientscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/component-base/featuregate"
+	"k8s.io/client-go/openapi"
+	"k8s.io/client-go/openapi/openapitest"
 	sigsyaml "sigs.k8s.io/yaml"
 )
 
@@ -73,19 +77,22 @@ func documents(t *testing.T, file string) []runtime.Object {
 }
 
 // policies are the manifests, with what the API server defaults before it stores them.
-func policies(t *testing.T, edit func(*admissionv1.ValidatingAdmissionPolicy)) []runtime.Object {
+func policies(t *testing.T, edit func(*admissionv1.ValidatingAdmissionPolicy), strict bool) []runtime.Object {
 	t.Helper()
 	var out []runtime.Object
-	for _, f := range []string{"vpa-not-with-hpa.yaml", "hpa-not-with-vpa.yaml", "advice.yaml"} {
+	for _, f := range []string{"vpa-not-with-hpa.yaml", "hpa-not-with-vpa.yaml", "advice.yaml", "pod-sizes.yaml"} {
 		for _, o := range documents(t, f) {
-			if p, ok := o.(*admissionv1.ValidatingAdmissionPolicy); ok {
-				match, equivalent := p.Spec.MatchConstraints, admissionv1.Equivalent
-				match.MatchPolicy, match.ObjectSelector = &equivalent, &metav1.LabelSelector{}
-				if match.NamespaceSelector == nil {
-					match.NamespaceSelector = &metav1.LabelSelector{}
-				}
+			switch p := o.(type) {
+			case *admissionv1.ValidatingAdmissionPolicy:
+				setDefaults(p.Spec.MatchConstraints)
 				if edit != nil {
 					edit(p)
+				}
+			case *admissionv1.MutatingAdmissionPolicy:
+				setDefaults(p.Spec.MatchConstraints)
+				if strict {
+					fail := admissionv1.Fail
+					p.Spec.FailurePolicy = &fail
 				}
 			}
 			out = append(out, o)
@@ -94,8 +101,17 @@ func policies(t *testing.T, edit func(*admissionv1.ValidatingAdmissionPolicy)) [
 	return out
 }
 
+func setDefaults(match *admissionv1.MatchResources) {
+	equivalent := admissionv1.Equivalent
+	match.MatchPolicy, match.ObjectSelector = &equivalent, &metav1.LabelSelector{}
+	if match.NamespaceSelector == nil {
+		match.NamespaceSelector = &metav1.LabelSelector{}
+	}
+}
+
 // server is the admission chain of an API server.
 type server struct {
+	mutate *mutating.Plugin
 	admit  *validating.Plugin
 	scheme *runtime.Scheme
 }
@@ -103,7 +119,9 @@ type server struct {
 // settings of a server.
 type settings struct {
 	withoutCRD bool
-	edit       func(*admissionv1.ValidatingAdmissionPolicy)
+	// strict lets no error in pod-sizes.yaml pass as a pod that has no size.
+	strict bool
+	edit   func(*admissionv1.ValidatingAdmissionPolicy)
 }
 
 // newServer starts a server that holds the policies and the objects present.
@@ -115,7 +133,7 @@ func newServer(t *testing.T, set settings, present ...runtime.Object) server {
 			t.Fatal(err)
 		}
 	}
-	native := append(policies(t, set.edit),
+	native := append(policies(t, set.edit, set.strict),
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "prod"}},
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "test"}},
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
@@ -135,20 +153,40 @@ func newServer(t *testing.T, set settings, present ...runtime.Object) server {
 		mapper.Add(vpav1.SchemeGroupVersion.WithKind("VerticalPodAutoscaler"), meta.RESTScopeNamespace)
 	}
 	var err error
+	if s.mutate, err = mutating.NewPlugin(nil); err != nil {
+		t.Fatal(err)
+	}
 	if s.admit, err = validating.NewPlugin(nil); err != nil {
 		t.Fatal(err)
 	}
-	client := fake.NewClientset(native...)
+	client := described{fake.NewClientset(native...)}
 	factory := informers.NewSharedInformerFactory(client, 0)
-	initializer.New(client, dynamicfake.NewSimpleDynamicClient(s.scheme, custom...), factory, allowAll{},
-		featuregate.NewFeatureGate(), compatibility.DefaultBuildEffectiveVersion(), t.Context().Done(), mapper).Initialize(s.admit)
-	if err := s.admit.ValidateInitialization(); err != nil {
-		t.Fatal(err)
+	with := initializer.New(client, dynamicfake.NewSimpleDynamicClient(s.scheme, custom...), factory, allowAll{},
+		utilfeature.DefaultFeatureGate, compatibility.DefaultBuildEffectiveVersion(), t.Context().Done(), mapper)
+	for _, plugin := range []interface {
+		admission.Interface
+		admission.InitializationValidator
+	}{s.mutate, s.admit} {
+		with.Initialize(plugin)
+		if err := plugin.ValidateInitialization(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	factory.Start(t.Context().Done())
 	factory.WaitForCacheSync(t.Context().Done())
 	return s
 }
+
+// described is a client that knows the schemas of the API, too: no pod is patched without.
+type described struct{ *fake.Clientset }
+
+func (d described) Discovery() discovery.DiscoveryInterface {
+	return schemas{d.Clientset.Discovery()}
+}
+
+type schemas struct{ discovery.DiscoveryInterface }
+
+func (schemas) OpenAPIV3() openapi.Client { return openapitest.NewEmbeddedFileClient() }
 
 // create and update ask for a write; what comes back is the refusal and the warnings.
 func (s server) create(t *testing.T, object runtime.Object) ([]string, error) {
