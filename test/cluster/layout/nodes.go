@@ -28,6 +28,23 @@ const (
 	// KubeletDead is the one value of AnnotationKubelet.
 	KubeletDead = "dead"
 
+	// AnnotationResizeSeconds, on a pod, is how long the kubelet takes over a resize that it
+	// has allocated; none without it.
+	AnnotationResizeSeconds = "cluster.berth.dev/resize-seconds"
+	// AnnotationResize, on a pod, is ResizeHangs to have resizes allocated and never carried
+	// out, or ResizeFails to have them end in an error, until it is taken away.
+	AnnotationResize = "cluster.berth.dev/resize"
+	ResizeHangs      = "hang"
+	ResizeFails      = "fail"
+	// AnnotationCPUManager, AnnotationMemoryManager and AnnotationSwap, on a node, are what its
+	// kubelet's configuration calls cpuManagerPolicy (static), memoryManagerPolicy (Static) and
+	// memorySwap.swapBehavior (LimitedSwap).
+	AnnotationCPUManager    = "cluster.berth.dev/cpu-manager"
+	AnnotationMemoryManager = "cluster.berth.dev/memory-manager"
+	AnnotationSwap          = "cluster.berth.dev/swap"
+	// AnnotationUsageMemory, on a pod, is what kwok says each of its containers uses.
+	AnnotationUsageMemory = "kwok.x-k8s.io/usage-memory"
+
 	// AnnotationMetricPrefix and the name of a metric, on any object, is the
 	// value of that custom metric of the object: a quantity.
 	AnnotationMetricPrefix = "metrics.cluster.berth.dev/"

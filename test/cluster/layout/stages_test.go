@@ -31,6 +31,24 @@ type step struct {
 // next asks kwok's own code.
 func next(t *testing.T, o Options, kind string, object metav1.Object) []step {
 	t.Helper()
+	event := eventOf(object)
+	var steps []step
+	for _, stage := range matching(t, o, kind, event) {
+		after, _, err := stage.Delay(t.Context(), event, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		steps = append(steps, step{stage.Name(), after})
+	}
+	return steps
+}
+
+func eventOf(object metav1.Object) *lifecycle.Event {
+	return &lifecycle.Event{Labels: object.GetLabels(), Annotations: object.GetAnnotations(), Data: object}
+}
+
+func matching(t *testing.T, o Options, kind string, event *lifecycle.Event) []*lifecycle.Stage {
+	t.Helper()
 	rendered, err := Stages(o)
 	if err != nil {
 		t.Fatal(err)
@@ -49,20 +67,11 @@ func next(t *testing.T, o Options, kind string, object metav1.Object) []step {
 	if err != nil {
 		t.Fatal(err)
 	}
-	event := &lifecycle.Event{Labels: object.GetLabels(), Annotations: object.GetAnnotations(), Data: object}
-	matching, err := play.ListAllPossible(t.Context(), event)
+	all, err := play.ListAllPossible(t.Context(), event)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var steps []step
-	for _, stage := range matching {
-		after, _, err := stage.Delay(t.Context(), event, now)
-		if err != nil {
-			t.Fatal(err)
-		}
-		steps = append(steps, step{stage.Name(), after})
-	}
-	return steps
+	return all
 }
 
 func TestNodeStages(t *testing.T) {
@@ -104,6 +113,8 @@ func TestPodStages(t *testing.T) {
 	pending := corev1.PodStatus{Phase: corev1.PodPending}
 	attached := corev1.PodStatus{Phase: corev1.PodPending, Conditions: []corev1.PodCondition{{Type: corev1.PodReadyToStartContainers, Status: corev1.ConditionTrue}}}
 	unready := corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &start, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse}}}
+	restarted := *unready.DeepCopy()
+	restarted.ContainerStatuses = []corev1.ContainerStatus{running("a", at(-1)), running("b", start)}
 	ready := corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &start, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}
 	claim := corev1.PodSpec{Volumes: []corev1.Volume{{VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}}}}
 	ephemeral := corev1.PodSpec{Volumes: []corev1.Volume{{VolumeSource: corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{}}}}}
@@ -129,6 +140,7 @@ func TestPodStages(t *testing.T) {
 		"until its volumes are attached":         {pod: corev1.Pod{Spec: claim, Status: attached}, want: []step{{"pod-start", 0}}},
 		"ready takes the cluster's time":         {ready: 5 * time.Second, pod: corev1.Pod{Status: unready}, want: []step{{"pod-ready", 3500 * time.Millisecond}}},
 		"or the pod's own":                       {ready: 5 * time.Second, pod: corev1.Pod{ObjectMeta: annotated(metav1.ObjectMeta{}, AnnotationReadySeconds, "10"), Status: unready}, want: []step{{"pod-ready", 8500 * time.Millisecond}}},
+		"and begins anew with a restart":         {ready: 5 * time.Second, pod: corev1.Pod{Status: restarted}, want: []step{{"pod-ready", 4500 * time.Millisecond}}},
 		"a ready pod is left alone":              {pod: corev1.Pod{Status: ready}},
 		"the pod of a job completes, ready":      {pod: corev1.Pod{ObjectMeta: job, Status: ready}, want: []step{{"pod-complete", 0}}},
 		"or not":                                 {ready: time.Minute, pod: corev1.Pod{ObjectMeta: job, Status: unready}, want: []step{{"pod-complete", 0}}},

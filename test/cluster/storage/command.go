@@ -16,8 +16,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/record"
+
+	"github.com/berth-dev/berth/test/cluster/resize"
 )
 
 // options is what the command is told.
@@ -27,12 +31,13 @@ type options struct {
 	attachDelay time.Duration
 }
 
-// NewCommand returns berth-storage, which serves the storage of one cluster.
+// NewCommand returns berth-storage, which serves the storage of one cluster, and does
+// the work of its kubelets that kwok leaves out.
 func NewCommand() *cobra.Command {
 	var o options
 	cmd := &cobra.Command{
 		Use:   "berth-storage --kubeconfig FILE",
-		Short: "Serves the storage of a test cluster: provisioning, attaching, and what kubelets report of it",
+		Short: "Serves the storage of a test cluster: provisioning, attaching, and what kubelets do beside kwok",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
@@ -78,6 +83,17 @@ func (o options) run(ctx context.Context) error {
 		attachLimit: o.attachLimit,
 		queue:       newQueue(),
 	}
+	events := record.NewBroadcaster(record.WithContext(ctx))
+	defer events.Shutdown()
+	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events("")})
+	resizers := resize.New(resize.Config{
+		Client: client,
+		Nodes:  kubelet.nodes,
+		PodsOn: kubelet.podsOn,
+		Alive:  func(node *corev1.Node) bool { return simulated(node) && !dead(node) },
+		Events: events,
+		Queue:  newQueue(),
+	})
 	publisher := &publisher{
 		client:     client,
 		nodes:      core.Nodes().Informer().GetIndexer(),
@@ -97,6 +113,8 @@ func (o options) run(ctx context.Context) error {
 		{storage.VolumeAttachments().Informer(), attacher.handler()},
 		{core.Pods().Informer(), kubelet.podHandler()},
 		{core.Nodes().Informer(), kubelet.nodeHandler()},
+		{core.Pods().Informer(), resizers.PodHandler()},
+		{core.Nodes().Informer(), resizers.NodeHandler()},
 		{leases.Coordination().V1().Leases().Informer(), kubelet.leaseHandler()},
 		{core.Nodes().Informer(), publisher.poolHandler(nodesByPool)},
 		{core.PersistentVolumes().Informer(), publisher.volumeHandler()},
@@ -127,6 +145,7 @@ func (o options) run(ctx context.Context) error {
 	var running sync.WaitGroup
 	running.Go(func() { work(ctx, attacher.queue, 8, attacher.sync) })
 	running.Go(func() { work(ctx, kubelet.queue, 16, kubelet.sync) })
+	running.Go(func() { work(ctx, resizers.Queue, 16, resizers.Sync) })
 	running.Go(func() { work(ctx, publisher.queue, 4, publisher.sync) })
 	running.Go(func() { provision.Run(ctx) })
 	running.Wait()

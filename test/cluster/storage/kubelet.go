@@ -46,6 +46,18 @@ func podsByNode(obj any) ([]string, error) {
 	return nil, nil
 }
 
+func (k *kubelet) podsOn(node string) ([]*corev1.Pod, error) {
+	objects, err := k.pods.ByIndex(byNode, node)
+	if err != nil {
+		return nil, err
+	}
+	pods := make([]*corev1.Pod, len(objects))
+	for i, object := range objects {
+		pods[i] = object.(*corev1.Pod)
+	}
+	return pods, nil
+}
+
 // podHandler looks at a node when one of its pods that has volumes changes.
 func (k *kubelet) podHandler() cache.ResourceEventHandler {
 	look := func(obj any) {
@@ -120,14 +132,13 @@ type need struct {
 // needed are the pods of a node that use claims and have not ended. The error
 // tells of those whose volumes are not known, which are left out.
 func (k *kubelet) needed(node *corev1.Node) ([]need, error) {
-	objects, err := k.pods.ByIndex(byNode, node.Name)
+	pods, err := k.podsOn(node.Name)
 	if err != nil {
 		return nil, err
 	}
 	var needs []need
 	var unknown []error
-	for _, object := range objects {
-		pod := object.(*corev1.Pod)
+	for _, pod := range pods {
 		claims := claimNames(pod)
 		if len(claims) == 0 || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 			continue
