@@ -17,8 +17,9 @@ import (
 	"sigs.k8s.io/kwok/pkg/utils/lifecycle"
 )
 
-// played is the pod after the one stage that comes next, written as kwok writes it.
-func played(t *testing.T, pod *corev1.Pod) *corev1.Pod {
+// played is the pod after the one stage that comes next, written as kwok writes it, and the
+// version that this must be written on; empty for any.
+func played(t *testing.T, pod *corev1.Pod) (after *corev1.Pod, version string) {
 	t.Helper()
 	stages := matching(t, DefaultOptions(), "Pod", eventOf(pod))
 	if len(stages) != 1 {
@@ -26,7 +27,7 @@ func played(t *testing.T, pod *corev1.Pod) *corev1.Pod {
 	}
 	address := func(...any) string { return "10.0.0.1" }
 	renderer := gotpl.NewRenderer(gotpl.FuncMap{"NodeIPWith": address, "PodIPWith": address})
-	result := &corev1.Pod{}
+	after = &corev1.Pod{}
 	write := func(patch *lifecycle.Patch) error {
 		if patch.Subresource != "status" {
 			t.Errorf("it writes %q", patch.Subresource)
@@ -35,16 +36,35 @@ func played(t *testing.T, pod *corev1.Pod) *corev1.Pod {
 		if err != nil {
 			return err
 		}
-		after, err := strategicpatch.StrategicMergePatch(before, patch.Data, pod)
+		written := &corev1.Pod{}
+		if err := json.Unmarshal(patch.Data, written); err != nil {
+			return fmt.Errorf("%w: %s", err, patch.Data)
+		}
+		version = written.ResourceVersion
+		merged, err := strategicpatch.StrategicMergePatch(before, patch.Data, pod)
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, patch.Data)
 		}
-		return json.Unmarshal(after, result)
+		return json.Unmarshal(merged, after)
 	}
 	if _, err := stages[0].DoSteps(0, nil, pod, renderer, nil, nil, write, nil); err != nil {
 		t.Fatal(err)
 	}
-	return result
+	return stored(t, after), version
+}
+
+// stored is the pod as the API server keeps it: nothing is empty, no time has fractions.
+func stored(t *testing.T, pod *corev1.Pod) *corev1.Pod {
+	t.Helper()
+	data, err := json.Marshal(pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod = &corev1.Pod{}
+	if err := json.Unmarshal(data, pod); err != nil {
+		t.Fatal(err)
+	}
+	return pod
 }
 
 func running(name string, since metav1.Time) corev1.ContainerStatus {
@@ -66,7 +86,7 @@ func TestPodStatusOfSizes(t *testing.T) {
 		},
 		Status: corev1.PodStatus{Phase: corev1.PodPending},
 	}
-	pod = played(t, pod)
+	pod, _ = played(t, pod)
 	if pod.Status.ObservedGeneration != 3 || pod.Status.Conditions[0].ObservedGeneration != 3 {
 		t.Errorf("generation %d, of conditions %v, want 3", pod.Status.ObservedGeneration, pod.Status.Conditions)
 	}
@@ -92,7 +112,10 @@ func TestPodStatusOfSizes(t *testing.T) {
 	}
 	want := pod.DeepCopy()
 	want.Status.InitContainerStatuses[1].Ready, want.Status.ContainerStatuses[0].Ready = true, true
-	pod = played(t, pod)
+	pod, version := played(t, pod)
+	if version != "7" {
+		t.Errorf("it is written on version %q, which another resize may have", version)
+	}
 	if diff := cmp.Diff(want.Status.ContainerStatuses, pod.Status.ContainerStatuses); diff != "" {
 		t.Errorf("containers (-want +got):\n%s", diff)
 	}

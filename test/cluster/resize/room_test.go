@@ -153,14 +153,14 @@ func TestRoom(t *testing.T) {
 
 // TestRandomResizes: whatever is asked for, and however often the kubelet starts anew.
 func TestRandomResizes(t *testing.T) {
-	for seed := range int64(20) {
+	for seed := range int64(8) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewSource(seed))
 			w := newWorld(t)
 			for _, name := range []string{"a", "b", "c", "d"} {
 				w.add(name, "1")
 			}
-			for range 60 {
+			for range 40 {
 				w.stir(r)
 				w.settle()
 				w.check()
