@@ -104,7 +104,11 @@ func TestPodStatusOfSizes(t *testing.T) {
 	}
 
 	// A resize restarts two containers and takes cpu from one.
-	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse, Reason: "ContainersNotReady", Message: "x", ObservedGeneration: 4}}
+	for i := range pod.Status.Conditions {
+		if c := &pod.Status.Conditions[i]; c.Type == corev1.PodReady || c.Type == corev1.ContainersReady {
+			c.Status, c.Reason, c.Message = corev1.ConditionFalse, "ContainersNotReady", "x"
+		}
+	}
 	for _, cs := range []*corev1.ContainerStatus{&pod.Status.InitContainerStatuses[1], &pod.Status.ContainerStatuses[0]} {
 		cs.Ready, cs.RestartCount = false, 2
 		cs.Resources.Requests[corev1.ResourceCPU] = resource.MustParse("400m")

@@ -120,9 +120,6 @@ func (k *kubelet) remember() {
 // (any more) waits for nothing. What is infeasible is asked again, as by a kubelet that
 // was restarted with other policies.
 func (k *kubelet) ask(pod *corev1.Pod) {
-	if pod.DeletionTimestamp != nil {
-		return
-	}
 	if _, differs := k.rooms.UpdatePodFromAllocation(pod); differs {
 		k.rooms.PushPendingResize(pod.UID)
 	} else {

@@ -8,7 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,14 +19,18 @@ import (
 func TestResizeTakesItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.add("a", "1", annotated(layout.AnnotationResizeSeconds, "3"))
+		w.add("a", "1", annotated(layout.AnnotationResizeSeconds, "5"))
+		w.add("b", "1", annotated(layout.AnnotationResizeSeconds, "3"))
 		w.resize("a", cpu("2"))
+		w.resize("b", cpu("2"))
 		w.settle()
-		w.expect("a=1(2) InProgress@2")
+		w.expect("a=1(2) InProgress@2, b=1(2) InProgress@2")
 		w.pass(2900 * time.Millisecond)
-		w.expect("a=1(2) InProgress@2")
+		w.expect("a=1(2) InProgress@2, b=1(2) InProgress@2")
 		w.pass(100 * time.Millisecond)
-		w.expect("a=2")
+		w.expect("a=1(2) InProgress@2, b=2")
+		w.pass(2 * time.Second)
+		w.expect("a=2, b=2")
 	})
 }
 
@@ -72,22 +75,31 @@ func TestResizeFails(t *testing.T) {
 		before, now []option
 		repair      option
 		message     string
+		want        string
 	}{
 		"as the annotation says": {
 			before:  []option{annotated(layout.AnnotationResize, layout.ResizeFails)},
 			now:     []option{cpu("2")},
 			repair:  annotated(layout.AnnotationResize, ""),
 			message: "annotation cluster.berth.dev/resize is fail",
+			want:    "a=2",
 		},
 		"as the memory is used": {
 			before:  []option{memoryLimit("2Gi"), annotated(layout.AnnotationUsageMemory, "1500Mi")},
 			now:     []option{cpu("2"), memoryLimit("1500Mi")},
 			repair:  annotated(layout.AnnotationUsageMemory, "1400Mi"),
 			message: `cannot decrease memory limits: container "main" uses 1500Mi, which is not below 1500Mi`,
+			want:    "a=2",
 		},
 		"but not as long as the limit does not fall": {
 			before: []option{memoryLimit("1Gi"), annotated(layout.AnnotationUsageMemory, "3Gi")},
 			now:    []option{cpu("2"), memoryLimit("2Gi")},
+			want:   "a=2",
+		},
+		"or the container loses its memory first": {
+			before: []option{memoryLimit("2Gi"), annotated(layout.AnnotationUsageMemory, "3Gi"), restartsOn(corev1.ResourceMemory)},
+			now:    []option{cpu("2"), memoryLimit("1Gi")},
+			want:   "a=2 restarted 1 not ContainersReady not Ready",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -102,10 +114,15 @@ func TestResizeFails(t *testing.T) {
 						t.Errorf("got  %s\nwant %s", c.Message, tc.message)
 					}
 				}
-				w.change("a", tc.repair)
+				w.change("a", annotated(layout.AnnotationResize, layout.ResizeHangs))
+				w.settle()
+				w.restart()
+				w.settle()
+				w.expect("a=1(2) Error@2") // an error stays until it is over
+				w.change("a", annotated(layout.AnnotationResize, ""), tc.repair)
 				w.settle()
 			}
-			w.expect("a=2")
+			w.expect(tc.want)
 		})
 	}
 }
@@ -143,78 +160,18 @@ func ready(pod *corev1.Pod) {
 	}
 }
 
-// TestRestartIsNotLost: it is told of until it is written.
+// TestRestartIsNotLost: it is told of until it is written, and the next one counts on from it.
 func TestRestartIsNotLost(t *testing.T) {
 	w := newWorld(t)
 	w.add("a", "1", restartsOn(corev1.ResourceCPU))
-	w.resize("a", cpu("2"))
 	k := newKubelet(klog.Background(), "n", w.kubelets.Events)
-	for range 2 {
+	for i, size := range []string{"2", "2", "3"} {
+		w.resize("a", cpu(size))
 		k.look(klog.Background(), w.node, w.pods())
-		if next := k.report(w.pod("a")); next == nil || next.Status.ContainerStatuses[0].RestartCount != 1 {
-			t.Fatalf("reported: %v", next)
+		want := []int32{1, 1, 2}[i]
+		if next := k.report(w.pod("a")); next == nil || next.Status.ContainerStatuses[0].RestartCount != want {
+			t.Fatalf("reported, with %s: %v", size, next)
 		}
-	}
-}
-
-// TestPodStartsWithMore: kwok starts a pod with what the spec asks for, of which less was
-// allocated when the kubelet saw it first.
-func TestPodStartsWithMore(t *testing.T) {
-	w := newWorld(t)
-	w.add("a", "1")
-	w.add("b", "2")
-	w.change("a", func(pod *corev1.Pod) {
-		pod.Status.Phase, pod.Status.ContainerStatuses = corev1.PodPending, pod.Status.ContainerStatuses[:1]
-	})
-	w.change("b", annotated(layout.AnnotationResize, layout.ResizeHangs))
-	w.resize("b", cpu("1")) // somebody to have a kubelet for
-	w.settle()
-	w.resize("a", cpu("3"))
-	w.settle()
-	w.change("a", func(pod *corev1.Pod) {
-		pod.Status.Phase, pod.Status.ObservedGeneration = corev1.PodRunning, pod.Generation
-		pod.Status.ContainerStatuses[0].Resources = pod.Spec.Containers[0].Resources.DeepCopy()
-		pod.Status.ContainerStatuses[0].AllocatedResources = pod.Spec.Containers[0].Resources.Requests
-	})
-	w.settle()
-	w.expect("a=1 Deferred@2, b=2(1) InProgress@2")
-}
-
-func TestLastAllocated(t *testing.T) {
-	size := func(request, limit string) corev1.ResourceRequirements {
-		out := corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(request)}}
-		if limit != "" {
-			out.Limits = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(limit)}
-		}
-		return out
-	}
-	for name, tc := range map[string]struct {
-		spec, actual corev1.ResourceRequirements
-		allocated    string
-		actuating    bool
-		want         corev1.ResourceRequirements
-	}{
-		"what runs as asked":              {spec: size("1", "2"), actual: size("1", "2"), allocated: "1", want: size("1", "2")},
-		"what is not allocated yet":       {spec: size("3", "4"), actual: size("1", "2"), allocated: "1", want: size("1", "2")},
-		"what is allocated, not actuated": {spec: size("3", "4"), actual: size("1", "2"), allocated: "3", actuating: true, want: size("3", "4")},
-		"limits that are not allocated":   {spec: size("1", "4"), actual: size("1", "2"), allocated: "1", want: size("1", "2")},
-		"limits that are":                 {spec: size("1", "4"), actual: size("1", "2"), allocated: "1", actuating: true, want: size("1", "4")},
-		"one allocated, another asked":    {spec: size("5", "6"), actual: size("1", "2"), allocated: "3", actuating: true, want: size("3", "2")},
-	} {
-		t.Run(name, func(t *testing.T) {
-			pod := &corev1.Pod{
-				Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Resources: tc.spec}}},
-				Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{
-					Name: "main", Resources: &tc.actual, AllocatedResources: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(tc.allocated)},
-				}}},
-			}
-			if tc.actuating {
-				pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodResizeInProgress, Status: corev1.ConditionTrue}}
-			}
-			if diff := cmp.Diff(tc.want, lastAllocated(pod).Spec.Containers[0].Resources); diff != "" {
-				t.Errorf("allocated (-want +got):\n%s", diff)
-			}
-		})
 	}
 }
 

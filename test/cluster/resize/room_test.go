@@ -109,6 +109,14 @@ func TestRoom(t *testing.T) {
 			}, "a=1 Infeasible@2"},
 			{func(w *world) { delete(w.node.Annotations, layout.AnnotationCPUManager) }, "a=2"},
 		},
+		"and can be taken back": {
+			{func(w *world) {
+				w.node.Annotations[layout.AnnotationCPUManager] = "static"
+				w.add("a", "1", limited)
+				w.resize("a", cpu("2"), limited)
+			}, "a=1 Infeasible@2"},
+			{func(w *world) { w.resize("a", cpu("1"), limited) }, "a=1"},
+		},
 		"the static memory policy": {
 			{func(w *world) {
 				w.node.Annotations[layout.AnnotationMemoryManager] = "Static"
@@ -123,7 +131,9 @@ func TestRoom(t *testing.T) {
 				w.resize("a", memory("1500Mi"))
 				w.add("b", "1", memoryLimit("2Gi"))
 				w.resize("b", cpu("2"))
-			}, "a=1 Infeasible@2, b=2"},
+				w.add("c", "1", memoryLimit("1Gi")) // it never swaps
+				w.resize("c", cpu("500m"), memory("2Gi"), memoryLimit("2Gi"))
+			}, "a=1 Infeasible@2, b=2, c=500m"},
 		},
 		"unless the container is restarted for it": {
 			{func(w *world) {
@@ -131,6 +141,9 @@ func TestRoom(t *testing.T) {
 				w.add("a", "1", memoryLimit("2Gi"), restartsOn(corev1.ResourceMemory))
 				w.resize("a", memory("1500Mi"))
 			}, "a=1 restarted 1 not ContainersReady not Ready"},
+		},
+		"other changes of the spec are seen": {
+			{func(w *world) { w.add("a", "1"); w.resize("a") }, "a=1"},
 		},
 		"a kubelet that is dead does nothing": {
 			{func(w *world) {

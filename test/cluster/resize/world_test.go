@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -238,13 +239,14 @@ func (w *world) expect(want string) {
 	}
 }
 
-// pass lets time go by, and the kubelet look at what is due then. It needs synctest.
+// pass lets time go by, and the kubelet look when it wants to. It needs synctest.
 func (w *world) pass(d time.Duration) {
 	w.t.Helper()
 	time.Sleep(d)
+	synctest.Wait()
 	for w.kubelets.Queue.Len() > 0 {
 		name, _ := w.kubelets.Queue.Get()
 		w.kubelets.Queue.Done(name)
+		w.settle()
 	}
-	w.settle()
 }
