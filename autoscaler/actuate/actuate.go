@@ -48,16 +48,16 @@ type PolicyStatuses interface {
 // Writer writes to the API server.
 type Writer struct {
 	hpas     autoscalingclient.HorizontalPodAutoscalersGetter
-	vpas     vpaclient.VerticalPodAutoscalersGetter
+	vpas     vpaclient.AutoscalingV1Interface
 	policies PolicyStatuses
-	claims   typedcore.PersistentVolumeClaimsGetter
+	core     typedcore.CoreV1Interface
 	scales   scale.ScalesGetter
 	events   record.EventRecorder
 }
 
 // New returns a writer.
-func New(hpas autoscalingclient.HorizontalPodAutoscalersGetter, vpas vpaclient.VerticalPodAutoscalersGetter, policies PolicyStatuses, claims typedcore.PersistentVolumeClaimsGetter, scales scale.ScalesGetter, events record.EventRecorder) *Writer {
-	return &Writer{hpas: hpas, vpas: vpas, policies: policies, claims: claims, scales: scales, events: events}
+func New(hpas autoscalingclient.HorizontalPodAutoscalersGetter, vpas vpaclient.AutoscalingV1Interface, policies PolicyStatuses, core typedcore.CoreV1Interface, scales scale.ScalesGetter, events record.EventRecorder) *Writer {
+	return &Writer{hpas: hpas, vpas: vpas, policies: policies, core: core, scales: scales, events: events}
 }
 
 // Scale sets the replicas of a target from one number to another. It fails
@@ -140,7 +140,7 @@ func (w *Writer) PolicyStatus(ctx context.Context, judged *v1alpha1.PlacementPol
 // ReleaseClaim deletes a claim. It fails with a conflict where the claim is
 // another one by now, or anything about it has changed.
 func (w *Writer) ReleaseClaim(ctx context.Context, claim *corev1.PersistentVolumeClaim) error {
-	return w.claims.PersistentVolumeClaims(claim.Namespace).Delete(ctx, claim.Name, metav1.DeleteOptions{
+	return w.core.PersistentVolumeClaims(claim.Namespace).Delete(ctx, claim.Name, metav1.DeleteOptions{
 		Preconditions: &metav1.Preconditions{UID: &claim.UID, ResourceVersion: &claim.ResourceVersion},
 	})
 }

@@ -16,6 +16,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/labels"
@@ -25,6 +26,7 @@ import (
 	appslisters "k8s.io/client-go/listers/apps/v1"
 	autoscalinglisters "k8s.io/client-go/listers/autoscaling/v2"
 	corelisters "k8s.io/client-go/listers/core/v1"
+	policylisters "k8s.io/client-go/listers/policy/v1"
 	storagelisters "k8s.io/client-go/listers/storage/v1"
 	"k8s.io/client-go/scale"
 	"k8s.io/client-go/tools/cache"
@@ -44,6 +46,8 @@ type Reader struct {
 	deployments  appslisters.DeploymentLister
 	replicaSets  appslisters.ReplicaSetLister
 	statefulSets appslisters.StatefulSetLister
+	limitRanges  corelisters.LimitRangeLister
+	budgets      policylisters.PodDisruptionBudgetLister
 	vpas         *VPAs
 
 	server typedcore.NodesGetter
@@ -105,6 +109,8 @@ func New(factory informers.SharedInformerFactory, server typedcore.NodesGetter, 
 		deployments:  apps.Deployments().Lister(),
 		replicaSets:  apps.ReplicaSets().Lister(),
 		statefulSets: apps.StatefulSets().Lister(),
+		limitRanges:  core.LimitRanges().Lister(),
+		budgets:      factory.Policy().V1().PodDisruptionBudgets().Lister(),
 		vpas:         vpas,
 		server:       server,
 		scales:       scales,
@@ -136,6 +142,16 @@ func (r *Reader) Namespaces(selector labels.Selector) []*corev1.Namespace {
 
 // StatefulSets returns every StatefulSet, in no order.
 func (r *Reader) StatefulSets() []*appsv1.StatefulSet { return all(r.statefulSets.List) }
+
+// LimitRanges returns those of a namespace, in no order.
+func (r *Reader) LimitRanges(namespace string) []*corev1.LimitRange {
+	return all(r.limitRanges.LimitRanges(namespace).List)
+}
+
+// Budgets returns the PodDisruptionBudgets of a namespace, in no order.
+func (r *Reader) Budgets(namespace string) []*policyv1.PodDisruptionBudget {
+	return all(r.budgets.PodDisruptionBudgets(namespace).List)
+}
 
 // PodsOf returns the pods of a namespace that a selector matches, in no order.
 func (r *Reader) PodsOf(namespace string, selector labels.Selector) []*corev1.Pod {
