@@ -32,6 +32,7 @@ import (
 	"github.com/berth-dev/berth/autoscaler/metrics"
 	"github.com/berth-dev/berth/autoscaler/observe"
 	"github.com/berth-dev/berth/autoscaler/vertical"
+	"github.com/berth-dev/berth/autoscaler/vertical/resize"
 	"github.com/berth-dev/berth/plugins/policies"
 )
 
@@ -93,8 +94,14 @@ type history struct {
 	turns      turns
 	reads      struct{ hpas, vpas turns } // of scales
 	vertical   vertical.History
-	nodes      nodeHistory
-	volumes    volumeHistory
+	advised    map[vertical.Key]advice
+	scales     map[types.UID]*scaleRead // of VPAs, as they were read last
+	usage      usageHistory
+	resizing   resizeHistory
+	// rooms are the pods that wait for a node with room for their new size.
+	rooms   []resize.Room
+	nodes   nodeHistory
+	volumes volumeHistory
 	// unread is what was said last of why the policies are not known.
 	unread string
 }
@@ -189,11 +196,12 @@ func (c *Conductor) tick(ctx context.Context, whole bool) (decided bool) {
 
 	// 3 decide and write replicas, then requests, where the metrics have come
 	scales := c.evaluate(ctx, whole, hpas, len(vpas) > 0, refusals.Verdicts)
-	var recommendations map[vertical.Key]vertical.Recommendation
-	if snapshot, ok := c.round.measured(); ok {
-		recommendations = c.recommendRequests(ctx, vpas, refusals.Verdicts, snapshot)
+	snapshot, measured := c.round.measured()
+	workloads := c.observeSized(ctx, vpas, refusals.Verdicts, whole || measured)
+	if measured {
+		c.history.usage = usageHistory{snapshot, c.now()}
+		c.recommendRequests(workloads, snapshot)
 	}
-	c.writeVPAs(ctx, vpas, refusals.Verdicts, recommendations)
 
 	// 4 say on each policy what became of it
 	known = c.policiesKnown(ctx)
@@ -201,13 +209,18 @@ func (c *Conductor) tick(ctx context.Context, whole bool) (decided bool) {
 		c.judgePolicies(ctx)
 	}
 
-	// 5 give up the claims of volumes whose node is gone, before nodes are found
+	// 5 decide and write sizes, and say on each VPA what became of it
+	c.clearSizes(ctx, vpas, refusals.Verdicts)
+	c.decideSizes(ctx, workloads, known)
+	c.writeVPAs(ctx, vpas, refusals.Verdicts)
+
+	// 6 give up the claims of volumes whose node is gone, before nodes are found
 	// for the pods that they keep waiting
 	if known {
 		c.releaseVolumes(ctx)
 	}
 
-	// 6 decide and write nodes, with the pods that 3 is about to bring
+	// 7 decide and write nodes, with the pods that 3 and 5 are about to bring
 	if c.nodes != nil && known {
 		c.decideNodes(ctx, scales)
 	}

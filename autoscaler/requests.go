@@ -8,70 +8,76 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
 	"k8s.io/klog/v2"
 
 	"github.com/berth-dev/berth/autoscaler/guard"
 	"github.com/berth-dev/berth/autoscaler/metrics"
 	"github.com/berth-dev/berth/autoscaler/vertical"
-	"github.com/berth-dev/berth/plugins/statefulset"
 )
 
-// recommendRequests takes this tick's usage into the histories of Berth's VPAs
-// and recommends from them. VPAs that are refused, or another recommender's, are left out.
-func (c *Conductor) recommendRequests(ctx context.Context, vpas []*vpav1.VerticalPodAutoscaler, verdicts map[guard.Key]guard.Verdict, snapshot metrics.Snapshot) map[vertical.Key]vertical.Recommendation {
-	var ours []*vpav1.VerticalPodAutoscaler
-	var reads []*scaleRead
-	for _, vpa := range vpas {
-		if vpa.Spec.TargetRef == nil || recommender(vpa) != c.config.Vertical.RecommenderName || !verdicts[vpaKey(vpa)].Allowed {
-			continue
-		}
-		ours = append(ours, vpa)
-		reads = append(reads, &scaleRead{by: vpa.UID, namespace: vpa.Namespace, ref: autoscalingv2.CrossVersionObjectReference(*vpa.Spec.TargetRef)})
-	}
-	c.readScales(ctx, c.history.reads.vpas, reads)
+// advice is what was recommended for a VPA, and is still said.
+type advice struct {
+	vertical.Recommendation
+	at  time.Time
+	uid types.UID
+	// generation is that of the spec it was made for.
+	generation int64
+}
+
+// recommendRequests takes this tick's usage into the histories of the VPAs and recommends from them. What it
+// recommends is said once in a recommendPeriod, so that status, annotation and resizes tell of the same numbers, and
+// at once of a VPA that has changed, or of which a container ran out of memory.
+func (c *Conductor) recommendRequests(all []*sized, snapshot metrics.Snapshot) {
 	in := vertical.Input{Now: c.now(), History: c.history.vertical}
-	for i, vpa := range ours {
-		if !reads[i].done {
+	killed := map[vertical.Key]time.Time{}
+	for _, s := range all {
+		if !s.read {
 			continue
 		}
-		v := vertical.VPA{Key: vertical.Key{Namespace: vpa.Namespace, Name: vpa.Name}, Policy: vpa.Spec.ResourcePolicy}
-		for _, pod := range c.podsOf(ctx, vpa, reads[i]) {
-			v.Pods = append(v.Pods, measured(pod))
+		v := vertical.VPA{Key: s.key(), Policy: s.vpa.Spec.ResourcePolicy}
+		for _, pod := range s.pods {
+			v.Pods = append(v.Pods, c.measured(pod))
 			if sample, ok := snapshot.Pod(pod.Namespace, pod.Name); ok {
 				in.Samples = append(in.Samples, samples(pod, sample)...)
 			}
-			in.OOMs = append(in.OOMs, ooms(pod)...)
+			for _, oom := range ooms(pod) {
+				in.OOMs = append(in.OOMs, oom)
+				if oom.Time.After(killed[v.Key]) {
+					killed[v.Key] = oom.Time
+				}
+			}
 		}
 		in.VPAs = append(in.VPAs, v)
 	}
 	decision := vertical.Decide(in)
 	c.history.vertical = decision.History
-	return decision.Recommendations
-}
-
-// podsOf returns the pods of a VPA's target, none where the target cannot be read.
-func (c *Conductor) podsOf(ctx context.Context, vpa *vpav1.VerticalPodAutoscaler, read *scaleRead) []*corev1.Pod {
-	if read.err != nil {
-		klog.FromContext(ctx).V(2).Info("The target of a VPA cannot be read", "vpa", klog.KObj(vpa), "err", read.err)
-		return nil
+	advised := make(map[vertical.Key]advice, len(all))
+	for _, s := range all {
+		last, known := c.history.advised[s.key()]
+		known = known && last.uid == s.vpa.UID
+		stands := known && last.Reason == vertical.Provided && last.generation == s.vpa.Generation &&
+			in.Now.Sub(last.at) < c.config.Vertical.RecommendPeriod.Duration && !killed[s.key()].After(last.at)
+		next, decided := decision.Recommendations[s.key()]
+		switch {
+		case decided && !stands:
+			advised[s.key()] = advice{Recommendation: next, at: in.Now, uid: s.vpa.UID, generation: s.vpa.Generation}
+		case known:
+			advised[s.key()] = last
+		}
 	}
-	selector, err := labels.Parse(read.scale.Selector)
-	if err != nil || read.scale.Selector == "" {
-		return nil
-	}
-	return c.reader.PodsOf(vpa.Namespace, selector)
+	c.history.advised = advised
 }
 
 // measured is a pod as the vertical engine knows it: ordinals keep their histories apart.
-func measured(pod *corev1.Pod) vertical.Pod {
+func (c *Conductor) measured(pod *corev1.Pod) vertical.Pod {
 	p := vertical.Pod{UID: pod.UID}
-	if slot, ok := statefulset.SlotOf(pod); ok {
+	if slot, ok := c.slotOf(pod); ok {
 		p.Slot = strconv.Itoa(slot.Ordinal)
 	}
 	for _, container := range pod.Spec.Containers {
@@ -113,12 +119,13 @@ func ooms(pod *corev1.Pod) []vertical.OOM {
 }
 
 // writeVPAs writes what the guard says of each VPA, and the recommendation of those that have one.
-func (c *Conductor) writeVPAs(ctx context.Context, vpas []*vpav1.VerticalPodAutoscaler, verdicts map[guard.Key]guard.Verdict, recommendations map[vertical.Key]vertical.Recommendation) {
+func (c *Conductor) writeVPAs(ctx context.Context, vpas []*vpav1.VerticalPodAutoscaler, verdicts map[guard.Key]guard.Verdict) {
 	for _, vpa := range vpas {
 		status := *vpa.Status.DeepCopy()
-		if r, ok := recommendations[vertical.Key{Namespace: vpa.Namespace, Name: vpa.Name}]; ok {
-			c.recommend(&status, r)
+		if r, ok := c.history.advised[vertical.Key{Namespace: vpa.Namespace, Name: vpa.Name}]; ok {
+			c.recommend(&status, r.Recommendation)
 		}
+		c.markSizes(vpa, &status)
 		status.Conditions = c.markVPA(status.Conditions, verdicts[vpaKey(vpa)])
 		if err := c.writer.VPAStatus(ctx, vpa, status); err != nil {
 			klog.FromContext(ctx).Error(err, "Writing the status of a VPA", "vpa", klog.KObj(vpa))

@@ -25,6 +25,8 @@ type Telemetry struct {
 	policies        *metrics.GaugeVec
 	lostVolumes     *metrics.Gauge
 	releases        *metrics.CounterVec
+	resizes         *metrics.CounterVec
+	waitingForSize  *metrics.Gauge
 }
 
 // NewTelemetry makes the metrics of the loop and registers them, all in one call.
@@ -73,8 +75,16 @@ func NewTelemetry(register func(...metrics.Registerable)) *Telemetry {
 			Subsystem: subsystem, Name: "released_volumes_total", StabilityLevel: metrics.ALPHA,
 			Help: "Claims deleted because the node of their local volume is gone, by outcome.",
 		}, []string{"outcome"}),
+		resizes: metrics.NewCounterVec(&metrics.CounterOpts{
+			Subsystem: subsystem, Name: "resizes_total", StabilityLevel: metrics.ALPHA,
+			Help: "Pods that were sized, by action (Patch and Revert write the resize subresource, Evict has the pod re-created), class of the change and outcome.",
+		}, []string{"action", "class", "outcome"}),
+		waitingForSize: metrics.NewGauge(&metrics.GaugeOpts{
+			Subsystem: subsystem, Name: "pods_waiting_for_size", StabilityLevel: metrics.ALPHA,
+			Help: "Pods that should have another size and wait for it.",
+		}),
 	}
-	register(t.tickDuration, t.metricsDuration, t.queriesUnasked, t.rescales, t.refusals, t.horizontalState, t.nodeChanges, t.unhelpedPods, t.policies, t.lostVolumes, t.releases)
+	register(t.resizes, t.waitingForSize, t.tickDuration, t.metricsDuration, t.queriesUnasked, t.rescales, t.refusals, t.horizontalState, t.nodeChanges, t.unhelpedPods, t.policies, t.lostVolumes, t.releases)
 	return t
 }
 
@@ -114,6 +124,14 @@ func (t *Telemetry) LostVolumes(n int) { t.lostVolumes.Set(float64(n)) }
 
 // Released counts a claim that was given up, or was not.
 func (t *Telemetry) Released(err error) { t.releases.WithLabelValues(outcome(err)).Inc() }
+
+// Resized counts a pod that was sized, or was not.
+func (t *Telemetry) Resized(action, class string, err error) {
+	t.resizes.WithLabelValues(action, class, outcome(err)).Inc()
+}
+
+// WaitingForSize sets the number of pods that wait for their size.
+func (t *Telemetry) WaitingForSize(n int) { t.waitingForSize.Set(float64(n)) }
 
 // NodesAdded counts nodes asked for.
 func (t *Telemetry) NodesAdded(group string, n int, err error) {

@@ -40,6 +40,11 @@ func (c *Autoscaler) Default() {
 	setDuration(&c.Horizontal.CanaryPatience, 30*time.Second)
 
 	setString(&c.Vertical.RecommenderName, "berth")
+	setDuration(&c.Vertical.RecommendPeriod, time.Minute)
+	setDuration(&c.Vertical.MinPodAge, 10*time.Minute)
+	setDuration(&c.Vertical.DeferredTimeout, time.Minute)
+	setDuration(&c.Vertical.ResizeTimeout, 10*time.Minute)
+	setDuration(&c.Vertical.ResizeBackoff, 10*time.Minute)
 
 	setString(&c.Nodes.Mode, Act)
 	setDuration(&c.Nodes.UnneededTime, 10*time.Minute)

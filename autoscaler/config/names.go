@@ -19,6 +19,8 @@ const (
 	BerthActs = "BerthActs"
 	// Conflicted is the condition of an HPA or VPA that meets another one on its target.
 	Conflicted = "Conflicted"
+	// SizesApplied is the condition of a VPA that tells whether all pods have a size that may stay.
+	SizesApplied = "SizesApplied"
 	// ScaleEvents is the annotation of an HPA that keeps the changes that its rate policies count, for the next process.
 	// It is as safe as the spec: who may write the one may write the other.
 	ScaleEvents = "berth.dev/scale-events"

@@ -113,6 +113,25 @@ type Vertical struct {
 	// RecommenderName is the name in spec.recommenders of the VPAs that Berth
 	// serves. Defaults to berth.
 	RecommenderName string `json:"recommenderName,omitempty"`
+	// RecommendPeriod is how long a recommendation stands before the next one is
+	// said. Defaults to 1m, as the recommender's --recommender-interval.
+	RecommendPeriod *metav1.Duration `json:"recommendPeriod,omitempty"`
+	// MinPodAge is the age below which a pod is not re-created for its size.
+	// Defaults to 10m.
+	MinPodAge *metav1.Duration `json:"minPodAge,omitempty"`
+	// DeferredTimeout is how long a resize may be Deferred, or fail with an Error,
+	// before it is reverted. Defaults to 1m: it reserves room meanwhile.
+	DeferredTimeout *metav1.Duration `json:"deferredTimeout,omitempty"`
+	// ResizeTimeout is how long a resize may be in progress before it is reverted. Defaults to 10m.
+	ResizeTimeout *metav1.Duration `json:"resizeTimeout,omitempty"`
+	// ResizeBackoff is the time until a resize that failed is tried again. It doubles
+	// with each failure, up to 12h. Defaults to 10m.
+	ResizeBackoff *metav1.Duration `json:"resizeBackoff,omitempty"`
+	// StaticCPUNodes and StaticMemoryNodes select the nodes whose kubelet has the static
+	// cpu or memory manager policy, which no API tells. A Guaranteed pod on them is not
+	// resized in place. They default to no node: the kubelet's refusal is reverted then.
+	StaticCPUNodes    *metav1.LabelSelector `json:"staticCPUNodes,omitempty"`
+	StaticMemoryNodes *metav1.LabelSelector `json:"staticMemoryNodes,omitempty"`
 }
 
 // Guard configures the refusal of two autoscalers on one target.

@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -34,9 +35,7 @@ func (c *Autoscaler) Validate() field.ErrorList {
 		errs = append(errs, field.Invalid(field.NewPath("metricsTimeout"), c.MetricsTimeout.Duration.String(), fmt.Sprintf("must not be longer than syncPeriod (%s): with its period the time of a metrics API is over", c.SyncPeriod.Duration)))
 	}
 	errs = append(errs, c.Horizontal.validate(field.NewPath("horizontal"))...)
-	for _, msg := range validation.IsDNS1123Subdomain(c.Vertical.RecommenderName) {
-		errs = append(errs, field.Invalid(field.NewPath("vertical", "recommenderName"), c.Vertical.RecommenderName, msg))
-	}
+	errs = append(errs, c.Vertical.validate(field.NewPath("vertical"))...)
 	return append(errs, c.Nodes.validate(field.NewPath("nodes"))...)
 }
 
@@ -52,6 +51,24 @@ func (h *Horizontal) validate(path *field.Path) field.ErrorList {
 	errs = append(errs, atLeast(path.Child("downscaleStabilization"), h.DownscaleStabilization, 0)...)
 	errs = append(errs, atLeast(path.Child("cpuInitializationPeriod"), h.CPUInitializationPeriod, 0)...)
 	return append(errs, atLeast(path.Child("initialReadinessDelay"), h.InitialReadinessDelay, 0)...)
+}
+
+func (v *Vertical) validate(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for _, msg := range validation.IsDNS1123Subdomain(v.RecommenderName) {
+		errs = append(errs, field.Invalid(path.Child("recommenderName"), v.RecommenderName, msg))
+	}
+	errs = append(errs, atLeast(path.Child("recommendPeriod"), v.RecommendPeriod, time.Second)...)
+	errs = append(errs, atLeast(path.Child("minPodAge"), v.MinPodAge, 0)...)
+	errs = append(errs, atLeast(path.Child("deferredTimeout"), v.DeferredTimeout, time.Second)...)
+	errs = append(errs, atLeast(path.Child("resizeTimeout"), v.ResizeTimeout, time.Second)...)
+	errs = append(errs, atLeast(path.Child("resizeBackoff"), v.ResizeBackoff, time.Second)...)
+	for name, selector := range map[string]*metav1.LabelSelector{"staticCPUNodes": v.StaticCPUNodes, "staticMemoryNodes": v.StaticMemoryNodes} {
+		if selector != nil {
+			errs = append(errs, metav1validation.ValidateLabelSelector(selector, metav1validation.LabelSelectorValidationOptions{}, path.Child(name))...)
+		}
+	}
+	return errs
 }
 
 func (n *Nodes) validate(path *field.Path) field.ErrorList {

@@ -132,6 +132,9 @@ func (r *Reader) VPAs() (vpas []*vpav1.VerticalPodAutoscaler, known bool) {
 // Nodes returns every node, in no order.
 func (r *Reader) Nodes() []*corev1.Node { return all(r.nodes.List) }
 
+// Node returns the node, or nil where there is none of that name.
+func (r *Reader) Node(name string) *corev1.Node { return found(r.nodes.Get(name)) }
+
 // Pods returns every pod, in no order.
 func (r *Reader) Pods() []*corev1.Pod { return all(r.pods.List) }
 

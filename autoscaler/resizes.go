@@ -1,0 +1,242 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package autoscaler
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
+	"k8s.io/klog/v2"
+
+	"github.com/berth-dev/berth/autoscaler/metrics"
+	"github.com/berth-dev/berth/autoscaler/vertical"
+	"github.com/berth-dev/berth/autoscaler/vertical/resize"
+	"github.com/berth-dev/berth/plugins/statefulset"
+)
+
+// mostRounds bounds the questions of one tick that follow from the answers to others.
+const mostRounds = 100
+
+// resizeHistory is what one decision about sizes leaves for the next.
+type resizeHistory struct {
+	engine  resize.History
+	refused []resize.Refused
+	// written are the pods that were written to, with the version that the decision was made upon.
+	written map[types.UID]string
+	// told is what was said last of each pod, and summaries of each VPA.
+	told      map[types.UID]string
+	summaries map[resize.Key]summary
+}
+
+// decideSizes decides which pods get their size next, and carries it out. Known tells that the PlacementPolicies are,
+// which say what a quorum is.
+func (c *Conductor) decideSizes(ctx context.Context, all []*sized, known bool) {
+	h := &c.history.resizing
+	hold := c.holdSizes(ctx, known)
+	in := resize.Input{Now: c.now(), Config: c.resizeConfig(), History: h.engine, Refused: h.refused}
+	seen, vpas := map[types.UID]string{}, map[resize.Key]*vpav1.VerticalPodAutoscaler{}
+	for _, s := range all {
+		advised, ok := c.history.advised[s.key()]
+		if !ok || !s.read || s.err != nil {
+			continue
+		}
+		r := c.resizable(s, advised.Recommendation, hold)
+		if hold == "" {
+			c.writeSizes(ctx, r)
+		}
+		target := r.Target()
+		in.Targets, vpas[target.Key] = append(in.Targets, target), s.vpa
+		for _, pod := range s.pods {
+			seen[pod.UID] = pod.ResourceVersion
+		}
+	}
+	if h.behind(seen) {
+		return // what was done last is not seen yet
+	}
+	in.Budgets = c.budgetsOf(in.Targets)
+	d := c.askSizes(ctx, in)
+	h.engine, h.refused = d.History, nil
+	c.history.rooms = d.Rooms
+	for _, action := range d.Actions {
+		c.resizePod(ctx, vpas[action.Target], action)
+	}
+	c.tellSizes(ctx, all, d)
+}
+
+// behind tells that the informers do not show yet what was written in the last tick: a decision upon what they show
+// would be made twice. A pod that they do not show any more is gone.
+func (h *resizeHistory) behind(seen map[types.UID]string) bool {
+	for uid, version := range h.written {
+		if now, ok := seen[uid]; !ok || now != version {
+			delete(h.written, uid)
+		}
+	}
+	return len(h.written) > 0
+}
+
+// askSizes decides, and answers what must be known first, until nothing more is asked.
+func (c *Conductor) askSizes(ctx context.Context, in resize.Input) resize.Decision {
+	answers := c.newAnswers(ctx)
+	defer answers.close()
+	d := resize.Decide(in)
+	for range mostRounds {
+		if len(d.Questions) == 0 || ctx.Err() != nil {
+			break
+		}
+		in.Answers = append(in.Answers, answers.of(d.Questions)...)
+		in.History, in.Refused = d.History, nil
+		d = resize.Decide(in)
+	}
+	return d
+}
+
+// holdSizes says why no pod is touched for its size; empty if nothing holds it.
+func (c *Conductor) holdSizes(ctx context.Context, known bool) string {
+	if why := c.upstreamUpdater(ctx); why != "" {
+		return why
+	}
+	if !known {
+		return "the PlacementPolicies are not known"
+	}
+	return ""
+}
+
+func (c *Conductor) resizeConfig() resize.Config {
+	v, out := c.config.Vertical, resize.DefaultConfig()
+	out.Settle = v.MinPodAge.Duration
+	out.Deferred, out.InProgress = v.DeferredTimeout.Duration, v.ResizeTimeout.Duration
+	out.BackOff = v.ResizeBackoff.Duration
+	out.MaxBackOff = max(out.MaxBackOff, out.BackOff)
+	return out
+}
+
+// resizable is a VPA and its workload as the engine's input is made of.
+func (c *Conductor) resizable(s *sized, advised vertical.Recommendation, hold string) Resizable {
+	r := Resizable{
+		VPA: s.vpa, Recommendation: advised, Set: s.set, Deployment: s.deployment, Replicas: s.replicas, Pods: s.pods,
+		LimitRanges: c.reader.LimitRanges(s.vpa.Namespace), SlotOf: c.slotOf, Node: c.reader.Node, Usage: c.memoryOf,
+		StaticCPU: selectorOf(c.config.Vertical.StaticCPUNodes), StaticMemory: selectorOf(c.config.Vertical.StaticMemoryNodes),
+		Hold: hold,
+	}
+	if policy := c.policyOf(s); policy != nil {
+		r.Quorum = policy.Quorum
+	}
+	return r
+}
+
+// policyOf is the PlacementPolicy of a workload, or nil.
+func (c *Conductor) policyOf(s *sized) *statefulset.Policy {
+	if s.set != nil {
+		return c.policies.OfSet(s.set)
+	}
+	for _, pod := range s.pods {
+		if slot, ok := c.slotOf(pod); ok {
+			return c.policies.OfSelected(slot.Set)
+		}
+	}
+	return nil
+}
+
+func (c *Conductor) slotOf(pod *corev1.Pod) (statefulset.Slot, bool) {
+	if slot, ok := statefulset.SlotOf(pod); ok {
+		return slot, true
+	}
+	return c.policies.SlotOf(pod)
+}
+
+// memoryOf is what the containers of a pod use, nil where the metrics are older than two periods.
+func (c *Conductor) memoryOf(pod *corev1.Pod) map[string]resize.Bytes {
+	if c.now().Sub(c.history.usage.at) > 2*c.config.SyncPeriod.Duration {
+		return nil
+	}
+	usage, ok := c.history.usage.Pod(pod.Namespace, pod.Name)
+	if !ok || usage.Timestamp.Before(pod.CreationTimestamp.Time) {
+		return nil
+	}
+	used := map[string]resize.Bytes{}
+	for _, container := range usage.Containers {
+		if memory, ok := container.Usage[corev1.ResourceMemory]; ok {
+			used[container.Name] = resize.Bytes(memory.Value())
+		}
+	}
+	return used
+}
+
+// selectorOf is a selector of the configuration, which has been validated.
+func selectorOf(selector *metav1.LabelSelector) labels.Selector {
+	parsed, err := metav1.LabelSelectorAsSelector(selector)
+	if err != nil {
+		return labels.Nothing()
+	}
+	return parsed
+}
+
+// budgetsOf are the PodDisruptionBudgets of the targets' namespaces, with all the pods that they cover.
+func (c *Conductor) budgetsOf(targets []resize.Target) []resize.Budget {
+	var all []resize.Budget
+	done := map[string]bool{}
+	for _, t := range targets {
+		if done[t.Namespace] {
+			continue
+		}
+		done[t.Namespace] = true
+		for _, budget := range c.reader.Budgets(t.Namespace) {
+			all = append(all, resize.Budget{Object: budget, Pods: c.coveredBy(budget)})
+		}
+	}
+	return all
+}
+
+func (c *Conductor) coveredBy(budget *policyv1.PodDisruptionBudget) []*corev1.Pod {
+	selector, err := metav1.LabelSelectorAsSelector(budget.Spec.Selector)
+	if err != nil {
+		return nil // the engine asks no more of it than the API server
+	}
+	return c.reader.PodsOf(budget.Namespace, selector)
+}
+
+// resizePod carries one action out. What the API server refuses is told to the engine; what fails otherwise is
+// decided anew.
+func (c *Conductor) resizePod(ctx context.Context, vpa *vpav1.VerticalPodAutoscaler, action resize.Action) {
+	bounded, cancel := context.WithTimeout(ctx, callDeadline)
+	defer cancel()
+	var err error
+	if action.Kind == resize.Evict {
+		err = c.writer.EvictPod(bounded, action.Pod)
+	} else {
+		err = c.writer.ResizePod(bounded, action.Pod, action.Record, action.Sizes)
+	}
+	c.telemetry.Resized(string(action.Kind), string(action.Class), err)
+	logger := klog.FromContext(ctx).WithValues("pod", klog.KObj(action.Pod), "vpa", klog.KObj(vpa), "action", action.Kind, "class", action.Class)
+	h := &c.history.resizing
+	switch {
+	case err == nil:
+		logger.V(2).Info("Pod sized", "node", action.Node, "reason", action.Reason)
+		if h.written == nil {
+			h.written = map[types.UID]string{}
+		}
+		h.written[action.Pod.UID] = action.Pod.ResourceVersion
+	case apierrors.IsConflict(err), apierrors.IsNotFound(err), apierrors.IsTooManyRequests(err):
+		logger.V(2).Info("Pod not sized yet", "reason", err.Error())
+	case refusedWrite(err):
+		logger.Error(err, "Sizing a pod is refused", "reason", action.Reason)
+		h.refused = append(h.refused, resize.Refused{Pod: action.Pod.UID, Kind: action.Kind, Message: err.Error()})
+	default:
+		logger.Error(err, "Sizing a pod")
+	}
+	c.tellSized(vpa, action, err)
+}
+
+// usageHistory is what the resource metrics API said last, and when.
+type usageHistory struct {
+	metrics.Snapshot
+	at time.Time
+}
