@@ -240,8 +240,9 @@ func TestBerthsVPAGetsARecommendation(t *testing.T) {
 		if got := r.ContainerRecommendations[0].Target.Cpu().MilliValue(); got < 575 || got > 610 {
 			t.Errorf("target %dm of a container that uses 500m", got)
 		}
-		if c := vpa.Status.Conditions; len(c) != 1 || c[0].Type != vpav1.RecommendationProvided || c[0].Status != corev1.ConditionTrue {
-			t.Errorf("conditions %+v, want RecommendationProvided", c)
+		c := vpa.Status.Conditions
+		if len(c) != 2 || c[0].Type != vpav1.RecommendationProvided || c[0].Status != corev1.ConditionTrue || c[1].Type != config.SizesApplied {
+			t.Errorf("conditions %+v, want RecommendationProvided and SizesApplied", c)
 		}
 		other, err := vpas.Get(t.Context(), "others", metav1.GetOptions{})
 		if err != nil {

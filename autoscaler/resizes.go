@@ -212,7 +212,7 @@ func (c *Conductor) resizePod(ctx context.Context, vpa *vpav1.VerticalPodAutosca
 	if action.Kind == resize.Evict {
 		err = c.writer.EvictPod(bounded, action.Pod)
 	} else {
-		err = c.writer.ResizePod(bounded, action.Pod, action.Record, action.Sizes)
+		err = c.writer.ResizePod(bounded, action.Pod, resize.RecordAnnotation, action.Record, action.Sizes)
 	}
 	c.telemetry.Resized(string(action.Kind), string(action.Class), err)
 	logger := klog.FromContext(ctx).WithValues("pod", klog.KObj(action.Pod), "vpa", klog.KObj(vpa), "action", action.Kind, "class", action.Class)

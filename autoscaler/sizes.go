@@ -40,7 +40,7 @@ func (c *Conductor) clearSizes(ctx context.Context, vpas []*vpav1.VerticalPodAut
 func (c *Conductor) putSizes(ctx context.Context, vpa *vpav1.VerticalPodAutoscaler, table string) {
 	ctx, cancel := context.WithTimeout(ctx, callDeadline)
 	defer cancel()
-	err := c.writer.Sizes(ctx, vpa, table)
+	err := c.writer.AnnotateVPA(ctx, vpa, sizes.Annotation, table)
 	if err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
 		klog.FromContext(ctx).Error(err, "Writing the sizes of a VPA's pods", "vpa", klog.KObj(vpa))
 	}

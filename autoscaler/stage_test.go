@@ -104,7 +104,7 @@ func (sc scene) perform(t *testing.T, play func(*stage)) {
 				Status:     appsv1.DeploymentStatus{Replicas: s.replicas},
 			},
 			&appsv1.ReplicaSet{
-				ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: "web-1", UID: "replicaset", OwnerReferences: []metav1.OwnerReference{{Kind: "Deployment", Name: "web", UID: "deployment", Controller: ptr.To(true)}}},
+				ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: "web-1", UID: "replicaset", OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "Deployment", Name: "web", UID: "deployment", Controller: ptr.To(true)}}},
 				Spec:       appsv1.ReplicaSetSpec{Template: template},
 			},
 		}
@@ -319,7 +319,7 @@ func webPod(i int32) *corev1.Pod {
 	hourAgo := metav1.NewTime(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).Add(-time.Hour))
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: fmt.Sprintf("web-%d", i), UID: types.UID(fmt.Sprintf("web-%d", i)), Labels: map[string]string{"app": "web"},
-			OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "web-1", UID: "replicaset", Controller: ptr.To(true)}}},
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "web-1", UID: "replicaset", Controller: ptr.To(true)}}},
 		Spec: corev1.PodSpec{NodeName: "n1", Containers: []corev1.Container{{Name: "c", Resources: corev1.ResourceRequirements{
 			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1")}}}}},
 		Status: corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &hourAgo,

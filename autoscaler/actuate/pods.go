@@ -14,15 +14,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
-
-	"github.com/berth-dev/berth/autoscaler/vertical/resize"
-	"github.com/berth-dev/berth/autoscaler/vertical/sizes"
 )
 
-// ResizePod notes a resize on the pod and asks for it. Both fail with a conflict where the pod is another one by
-// now or anything about it has changed; a note that stays alone is of a resize that was not carried out.
-func (w *Writer) ResizePod(ctx context.Context, pod *corev1.Pod, record string, to resize.Sizes) error {
-	meta := map[string]any{"uid": pod.UID, "resourceVersion": pod.ResourceVersion, "annotations": map[string]string{resize.RecordAnnotation: record}}
+// ResizePod writes a note on the pod, as an annotation, and asks for the sizes of its containers. Both fail with a
+// conflict where the pod is another one by now, or anything about it has changed; the note may stay alone.
+func (w *Writer) ResizePod(ctx context.Context, pod *corev1.Pod, annotation, note string, to map[string]corev1.ResourceRequirements) error {
+	meta := map[string]any{"uid": pod.UID, "resourceVersion": pod.ResourceVersion, "annotations": map[string]string{annotation: note}}
 	noted, err := w.patchPod(ctx, pod, types.MergePatchType, map[string]any{"metadata": meta})
 	if err != nil {
 		return err
@@ -55,17 +52,17 @@ func (w *Writer) EvictPod(ctx context.Context, pod *corev1.Pod) error {
 	})
 }
 
-// Sizes writes the annotation from which the API server sizes the pods of a VPA, or takes it away if it is empty,
-// where it differs from what the VPA has. It fails with a conflict where the VPA is another one by now.
-func (w *Writer) Sizes(ctx context.Context, vpa *vpav1.VerticalPodAutoscaler, table string) error {
-	if vpa.Annotations[sizes.Annotation] == table {
+// AnnotateVPA writes an annotation of a VPA, or takes it away if it is empty, where it differs from what the VPA
+// has. It fails with a conflict where the VPA is another one by now.
+func (w *Writer) AnnotateVPA(ctx context.Context, vpa *vpav1.VerticalPodAutoscaler, annotation, value string) error {
+	if vpa.Annotations[annotation] == value {
 		return nil
 	}
-	value := &table
-	if table == "" {
-		value = nil
+	wanted := &value
+	if value == "" {
+		wanted = nil
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": vpa.UID, "annotations": map[string]*string{sizes.Annotation: value}}})
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": vpa.UID, "annotations": map[string]*string{annotation: wanted}}})
 	if err != nil {
 		return err
 	}

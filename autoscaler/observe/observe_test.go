@@ -18,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -272,6 +273,19 @@ func TestWake(t *testing.T) {
 	namesake.Namespace = "prod"
 	scaled := answered.DeepCopy()
 	scaled.Namespace = "prod"
+	sized := func(condition corev1.PodConditionType, memory string) *corev1.Pod {
+		p := pod.DeepCopy()
+		p.Annotations = map[string]string{"resized": "note"}
+		p.Status.Conditions = []corev1.PodCondition{{Type: condition, Status: corev1.ConditionTrue}}
+		p.Status.ContainerStatuses = []corev1.ContainerStatus{{Resources: &corev1.ResourceRequirements{
+			Requests: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse(memory)},
+		}}}
+		return p
+	}
+	unsized := func(p *corev1.Pod) *corev1.Pod {
+		p.Annotations = nil
+		return p
+	}
 
 	for name, tc := range map[string]struct {
 		old, new runtime.Object
@@ -283,6 +297,10 @@ func TestWake(t *testing.T) {
 		"a pod waits for its gate":    {pod, someoneElses, false},
 		"a gate is opened":            {someoneElses, gated, true},
 		"a pod is bound":              {unschedulable, bound, false},
+		"a pod has another size":      {sized(corev1.PodReady, "1Gi"), sized(corev1.PodReady, "2Gi"), true},
+		"one that Berth did not size": {unsized(sized(corev1.PodReady, "1Gi")), unsized(sized(corev1.PodReady, "2Gi")), false},
+		"a resize is deferred":        {sized(corev1.PodReady, "1Gi"), sized(corev1.PodResizePending, "1Gi"), true},
+		"a sized pod is initialized":  {sized(corev1.PodInitialized, "1Gi"), sized(corev1.PodScheduled, "1Gi"), false},
 		"a node is ready":             {node, ready, true},
 		"a node says the same":        {ready, ready, false},
 		"an HPA's status is written":  {hpa, status, false},
@@ -297,7 +315,7 @@ func TestWake(t *testing.T) {
 				client := fake.NewClientset(tc.old)
 				factory := informers.NewSharedInformerFactory(client, 0)
 				var woken atomic.Int32
-				if err := Wake(factory, func() { woken.Add(1) }); err != nil {
+				if err := Wake(factory, "resized", func() { woken.Add(1) }); err != nil {
 					t.Fatal(err)
 				}
 				ctx, cancel := context.WithCancel(t.Context())

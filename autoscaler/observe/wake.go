@@ -4,6 +4,8 @@
 package observe
 
 import (
+	"slices"
+
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -14,14 +16,15 @@ import (
 // Wake calls wake after each change that a node, guard or vertical decision
 // should not wait a whole period for: a pod that found no node or has to wait for
 // its turn, a node that came, went or changed its readiness, an HPA that was made,
-// edited or deleted, a canary that was answered.
+// edited or deleted, a canary that was answered; a pod with the annotation resized, which is noted
+// on those that got another size, when its size or readiness has changed.
 // Wake must not block.
-func Wake(factory informers.SharedInformerFactory, wake func()) error {
+func Wake(factory informers.SharedInformerFactory, resized string, wake func()) error {
 	pods := cache.ResourceEventHandlerFuncs{
 		UpdateFunc: func(old, new any) {
 			was, ok := old.(*corev1.Pod)
 			is, ok2 := new.(*corev1.Pod)
-			if ok && ok2 && waits(is) && !waits(was) {
+			if ok && ok2 && (waits(is) && !waits(was) || is.Annotations[resized] != "" && sizedAnew(was, is)) {
 				wake()
 			}
 		},
@@ -71,6 +74,30 @@ func waits(pod *corev1.Pod) bool {
 		}
 	}
 	return false
+}
+
+// sizedAnew tells that the kubelet has gone on with a resize, or that the pod became ready or ceased to be.
+func sizedAnew(was, is *corev1.Pod) bool {
+	if !equality.Semantic.DeepEqual(conditionsOf(was), conditionsOf(is)) {
+		return true
+	}
+	return !slices.EqualFunc(was.Status.ContainerStatuses, is.Status.ContainerStatuses, func(a, b corev1.ContainerStatus) bool {
+		return equality.Semantic.DeepEqual(a.Resources, b.Resources) && equality.Semantic.DeepEqual(a.AllocatedResources, b.AllocatedResources)
+	})
+}
+
+// conditionsOf are the reasons of those that are true and tell of readiness or of a resize.
+func conditionsOf(pod *corev1.Pod) map[corev1.PodConditionType]string {
+	reasons := map[corev1.PodConditionType]string{}
+	for _, c := range pod.Status.Conditions {
+		switch c.Type {
+		case corev1.PodReady, corev1.PodResizePending, corev1.PodResizeInProgress:
+			if c.Status == corev1.ConditionTrue {
+				reasons[c.Type] = c.Reason
+			}
+		}
+	}
+	return reasons
 }
 
 func ready(node *corev1.Node) bool {

@@ -1,0 +1,209 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+	toolswatch "k8s.io/client-go/tools/watch"
+
+	"github.com/berth-dev/berth/test/fixture"
+)
+
+// resizes is what became of the sizes of a set's pods, by the watch.
+type resizes struct {
+	mu     sync.Mutex
+	pods   map[string]*corev1.Pod
+	steps  []sizeStep
+	broken error
+	// most is the highest number of pods that were disturbed at once: absent, not ready or being resized; down
+	// is that of pods that were absent or not ready.
+	most, down, replicas int
+}
+
+// sizeStep is a change that the watch told of.
+type sizeStep struct {
+	at        time.Time
+	pod, what string
+	uid       types.UID
+}
+
+// watchSizes begins a journal of the pods of a set of so many replicas, all of which run.
+func (s scene) watchSizes(ctx context.Context, t *testing.T, app string, replicas int) *resizes {
+	t.Helper()
+	return s.watchSelected(ctx, t, fixture.AppLabel+"="+app, replicas)
+}
+
+// watchSelected does so for as many pods that a selector selects.
+func (s scene) watchSelected(ctx context.Context, t *testing.T, selector string, replicas int) *resizes {
+	t.Helper()
+	j := &resizes{pods: map[string]*corev1.Pod{}, replicas: replicas}
+	pods := s.Kube.CoreV1().Pods(s.Namespace)
+	options := metav1.ListOptions{LabelSelector: selector}
+	known, err := pods.List(ctx, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range known.Items {
+		j.pods[known.Items[i].Name] = &known.Items[i]
+	}
+	all, err := toolswatch.NewRetryWatcherWithContext(ctx, known.ResourceVersion, &cache.ListWatch{
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			o.LabelSelector = options.LabelSelector
+			return pods.Watch(ctx, o)
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(all.Stop)
+	go func() {
+		for event := range all.ResultChan() {
+			j.hear(event)
+		}
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.broken = errors.Join(j.broken, errors.New("the watch of the sizes has ended"))
+	}()
+	return j
+}
+
+func (j *resizes) hear(event watch.Event) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	pod, ok := event.Object.(*corev1.Pod)
+	if !ok {
+		j.broken = fmt.Errorf("the watch of the sizes told of %T", event.Object)
+		return
+	}
+	was := j.pods[pod.Name]
+	say := func(what string) {
+		j.steps = append(j.steps, sizeStep{time.Now(), pod.Name, what, pod.UID})
+	}
+	switch {
+	case event.Type == watch.Deleted:
+		delete(j.pods, pod.Name)
+		say("gone")
+	case was == nil:
+		j.pods[pod.Name] = pod
+		say("created with " + sizeOf(pod.Spec.Containers[0].Resources))
+	default:
+		j.pods[pod.Name] = pod
+		if is := sizeOf(pod.Spec.Containers[0].Resources); is != sizeOf(was.Spec.Containers[0].Resources) {
+			say("asked for " + is)
+		}
+		if has := actualSize(pod); has != actualSize(was) {
+			say("has " + has)
+		}
+		if pod.DeletionTimestamp != nil && was.DeletionTimestamp == nil {
+			say("is being deleted")
+		}
+		if bound := pod.Spec.NodeName; bound != was.Spec.NodeName {
+			say("bound to " + bound)
+		}
+		if readyPod(pod) != readyPod(was) {
+			say(fmt.Sprintf("ready %t", readyPod(pod)))
+		}
+		if a, b := restartsOf(was), restartsOf(pod); a != b {
+			say(fmt.Sprintf("restarted %d times", b))
+		}
+	}
+	calm, up := 0, 0
+	for _, p := range j.pods {
+		if readyPod(p) {
+			up++
+		}
+		if readyPod(p) && actualSize(p) == sizeOf(p.Spec.Containers[0].Resources) {
+			calm++
+		}
+	}
+	j.most, j.down = max(j.most, j.replicas-calm), max(j.down, j.replicas-up)
+}
+
+// sizeOf is requests, and limits where there are any, such as "100m 300Mi".
+func sizeOf(r corev1.ResourceRequirements) string {
+	text := r.Requests.Cpu().String() + " " + r.Requests.Memory().String()
+	if len(r.Limits) > 0 {
+		text += " of " + r.Limits.Cpu().String() + " " + r.Limits.Memory().String()
+	}
+	return text
+}
+
+// actualSize is what the kubelet says that the first container has.
+func actualSize(pod *corev1.Pod) string {
+	for _, status := range pod.Status.ContainerStatuses {
+		if status.Name == pod.Spec.Containers[0].Name && status.Resources != nil {
+			return sizeOf(*status.Resources)
+		}
+	}
+	return ""
+}
+
+func readyPod(pod *corev1.Pod) bool {
+	return pod.DeletionTimestamp == nil && slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
+}
+
+func restartsOf(pod *corev1.Pod) (n int32) {
+	for _, status := range pod.Status.ContainerStatuses {
+		n += status.RestartCount
+	}
+	return n
+}
+
+// of are the pods that did so, in that order; what is the beginning of a step.
+func (j *resizes) of(what string) []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var pods []string
+	for _, step := range j.steps {
+		if strings.HasPrefix(step.what, what) {
+			pods = append(pods, step.pod)
+		}
+	}
+	return pods
+}
+
+// atOnce is the highest number of pods that were disturbed at the same time.
+func (j *resizes) atOnce() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.most
+}
+
+// missing is the highest number of pods that were absent or not ready at the same time.
+func (j *resizes) missing() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.down
+}
+
+func (j *resizes) err() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.broken
+}
+
+func (j *resizes) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var b strings.Builder
+	for _, step := range j.steps {
+		fmt.Fprintf(&b, "%s %s %s\n", step.at.Format("15:04:05.0"), step.pod, step.what)
+	}
+	return b.String()
+}
