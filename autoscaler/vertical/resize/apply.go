@@ -108,7 +108,7 @@ func (d *decider) move(g *group, m *member, insteadOf string) {
 		m.told.Step, m.told.Waits = Asks, "whether its successor gets the size and a place"
 	case a.Created == nil:
 		m.wait(cmp.Or(a.Reason, "the admission policy that gives sizes is not installed") + ": nothing is evicted for its size")
-	case !m.to.in(a.Created):
+	case !m.to.nearly(a.Created):
 		m.wait("its successor would not get this size: " + a.Created.describe(m.to))
 	case !a.Fits, a.Coming:
 		d.out.Rooms = append(d.out.Rooms, Room{Target: g.Key, Pod: m.Object, Sizes: m.to})

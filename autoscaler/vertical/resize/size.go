@@ -98,6 +98,24 @@ func near(a, b v1.ResourceList) bool {
 		within(v1.ResourceMemory, *resource.NewQuantity(4095, resource.BinarySI))
 }
 
+// nearly tells whether all has these sizes but for rounding. Limits are in the ratio that the
+// pod has, which each resize rounds, and a re-created one gets the ratio of its template.
+func (s Sizes) nearly(all Sizes) bool {
+	for name, size := range s {
+		other, ok := all[name]
+		if !ok || !near(size.Requests, other.Requests) {
+			return false
+		}
+		for _, r := range resizable() {
+			a, b := amount(r, size.Limits[r]), amount(r, other.Limits[r])
+			if low, high := min(a, b), max(a, b); high-low > max(1, high/100) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // without leaves out the containers that have the size of base already.
 func (s Sizes) without(base Sizes) Sizes {
 	out := Sizes{}
