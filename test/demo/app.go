@@ -77,7 +77,7 @@ func (a app) web() fixture.Workload {
 
 func (a app) db(replicas int32) fixture.Workload {
 	return fixture.Workload{
-		Name: db, Replicas: replicas, CPU: milli(a.nodeCPU / 2), Memory: "2Gi",
+		Name: db, Replicas: replicas, CPU: milli(a.nodeCPU / 2), Memory: dbMemory,
 		Claims: []fixture.Claim{{Name: "data", Class: "zonal"}},
 	}
 }

@@ -98,7 +98,7 @@ func (d *demo) end(stay bool) error {
 }
 
 func (d *demo) steps() []story.Step {
-	return []story.Step{d.place(), d.restart(), d.rise(), d.refuse(), d.comeBack(), d.fall()}
+	return []story.Step{d.place(), d.restart(), d.rise(), d.size(), d.refuse(), d.comeBack(), d.fall()}
 }
 
 // until waits, with the progress shown. A look that returns story.Unexpected

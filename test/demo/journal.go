@@ -28,6 +28,7 @@ const (
 	podLeaves              // a pod was told to end
 	podGone                // a Pod object went
 	podKeptOut             // a pod was refused for room that is kept for a slot
+	podSized               // a pod that ran got another size
 )
 
 // entry is one thing that happened: when this process heard of it, for API
@@ -107,6 +108,9 @@ func (j *journal) pod(was, is *corev1.Pod) {
 	}
 	if is.DeletionTimestamp != nil && was.DeletionTimestamp == nil {
 		j.write(podLeaves, name)
+	}
+	if was.UID != "" && len(was.Status.ContainerStatuses) > 0 && memoryOf(is) != memoryOf(was) {
+		j.write(podSized, name)
 	}
 	if keptOut(is) && !keptOut(was) {
 		j.write(podKeptOut, name)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -29,6 +30,13 @@ func TestJournalOfPods(t *testing.T) {
 		}
 	}
 	kept := refused("0/6 nodes are available: 1 node(s) keep room for absent slots of prod/db (Insufficient cpu), 5 Insufficient cpu.")
+	sized := func(memory string) func(*corev1.Pod) {
+		return func(p *corev1.Pod) {
+			p.Status.ContainerStatuses = []corev1.ContainerStatus{{Resources: &corev1.ResourceRequirements{
+				Requests: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse(memory)},
+			}}}
+		}
+	}
 	for name, tc := range map[string]struct {
 		was, is *corev1.Pod
 		want    []entry
@@ -39,6 +47,8 @@ func TestJournalOfPods(t *testing.T) {
 		"begins to run":          {was: pod("1", on("a")), is: pod("1", on("a"), runs), want: []entry{{fact: podRuns}}},
 		"told to end":            {was: pod("1", on("a"), runs), is: pod("1", on("a"), runs, leaves), want: []entry{{fact: podLeaves}}},
 		"no change":              {was: pod("1", on("a"), runs, leaves), is: pod("1", on("a"), runs, leaves)},
+		"gets its first size":    {was: pod("1", on("a")), is: pod("1", on("a"), sized("2Gi"))},
+		"gets another size":      {was: pod("1", on("a"), sized("2Gi")), is: pod("1", on("a"), sized("3Gi")), want: []entry{{fact: podSized}}},
 		"refused":                {was: pod("1"), is: pod("1", refused("0/6 nodes are available: 6 Insufficient cpu."))},
 		"refused for a hold":     {was: pod("1"), is: pod("1", kept), want: []entry{{fact: podKeptOut}}},
 		"refused for it again":   {was: pod("1", kept), is: pod("1", kept)},
