@@ -125,7 +125,7 @@ func (c *Conductor) writeVPAs(ctx context.Context, vpas []*vpav1.VerticalPodAuto
 		if r, ok := c.history.advised[vertical.Key{Namespace: vpa.Namespace, Name: vpa.Name}]; ok {
 			c.recommend(&status, r.Recommendation)
 		}
-		c.markSizes(vpa, &status)
+		c.markSizes(vpa, verdicts[vpaKey(vpa)].Allowed, &status)
 		status.Conditions = c.markVPA(status.Conditions, verdicts[vpaKey(vpa)])
 		if err := c.writer.VPAStatus(ctx, vpa, status); err != nil {
 			klog.FromContext(ctx).Error(err, "Writing the status of a VPA", "vpa", klog.KObj(vpa))

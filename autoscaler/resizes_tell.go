@@ -114,14 +114,15 @@ func gist(text string) string {
 	}, text)
 }
 
-// markSizes puts the summary into the status of a VPA, where pods are changed by its mode at all.
-func (c *Conductor) markSizes(vpa *vpav1.VerticalPodAutoscaler, status *vpav1.VerticalPodAutoscalerStatus) {
-	s, ok := c.history.resizing.summaries[resize.Key{Namespace: vpa.Namespace, Name: vpa.Name}]
-	if mode := modeOf(vpa); !ok || mode == vpav1.UpdateModeOff || mode == vpav1.UpdateModeInitial {
+// markSizes puts the summary into the status of a VPA that changes pods. Until this process has one, that of the last stands.
+func (c *Conductor) markSizes(vpa *vpav1.VerticalPodAutoscaler, allowed bool, status *vpav1.VerticalPodAutoscalerStatus) {
+	if mode := modeOf(vpa); !allowed || mode == vpav1.UpdateModeOff || mode == vpav1.UpdateModeInitial {
 		status.Conditions = slices.DeleteFunc(status.Conditions, func(c vpav1.VerticalPodAutoscalerCondition) bool { return c.Type == config.SizesApplied })
 		return
 	}
-	c.setVPACondition(status, config.SizesApplied, s.status, s.reason, s.message)
+	if s, ok := c.history.resizing.summaries[resize.Key{Namespace: vpa.Namespace, Name: vpa.Name}]; ok {
+		c.setVPACondition(status, config.SizesApplied, s.status, s.reason, s.message)
+	}
 }
 
 // modeOf is the update mode of a VPA, empty where none is given.
