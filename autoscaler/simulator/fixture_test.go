@@ -24,6 +24,7 @@ import (
 	"github.com/berth-dev/berth/plugins"
 	"github.com/berth-dev/berth/plugins/api/v1alpha1"
 	"github.com/berth-dev/berth/plugins/policies"
+	"github.com/berth-dev/berth/plugins/slothold"
 )
 
 // berthProfile is the shipped configuration: what is simulated is what runs.
@@ -58,6 +59,7 @@ func simulate(t testing.TB, objects ...runtime.Object) (*Simulator, *Overlay) {
 	overlay, shared := NewOverlay(factory), plugins.NewSimulated(book)
 	s, err := New(t.Context(), Options{
 		Overlay: overlay, Configuration: configuration, Registry: plugins.Registry(shared), Checkpoint: shared.Checkpoint,
+		Keepers: []string{slothold.Name},
 		Slot: func(pod *v1.Pod) bool {
 			_, ok := book.SlotOf(pod)
 			return ok

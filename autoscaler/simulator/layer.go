@@ -58,17 +58,18 @@ func (l *layer) RemoveEventHandler(registration cache.ResourceEventHandlerRegist
 	return l.SharedIndexInformer.RemoveEventHandler(registration)
 }
 
-// put shows the object instead of what has its key, and returns how to undo it.
+// put shows the object instead of what has its key, or with nil nothing, and
+// returns how to undo it.
 func (l *layer) put(key string, object any) (undo func(), err error) {
 	live, _, err := l.view.Indexer.GetByKey(key)
 	if err != nil {
 		return nil, err
 	}
-	below, _, err := l.view.top.GetByKey(key)
+	below, covers, err := l.view.over(key)
 	if err != nil {
 		return nil, err
 	}
-	if err := l.view.top.Update(object); err != nil {
+	if err := l.view.lay(key, object); err != nil {
 		return nil, err
 	}
 	for _, h := range l.all() {
@@ -76,13 +77,13 @@ func (l *layer) put(key string, object any) (undo func(), err error) {
 	}
 	return func() {
 		// Neither can fail: the key is known to be good.
-		if below != nil {
-			_ = l.view.top.Update(below)
+		if covers {
+			_ = l.view.lay(key, below)
 		} else {
-			_ = l.view.top.Delete(object)
+			_ = l.view.lift(key)
 		}
 		for _, h := range l.all() {
-			h.uncover(key, below)
+			h.uncover(key, below, covers)
 		}
 	}, nil
 }
@@ -109,7 +110,7 @@ type handler struct {
 // covered is an object under a simulated one.
 type covered struct {
 	live any // as it would have been told; nil when there is none
-	told any // the simulated object
+	told any // the simulated object; nil where it is hidden
 }
 
 func (h *handler) cover(key string, live, object any) {
@@ -124,15 +125,15 @@ func (h *handler) cover(key string, live, object any) {
 	c.told = object
 }
 
-// uncover shows what is below: an earlier simulated object, or the live one.
-func (h *handler) uncover(key string, below any) {
+// uncover shows what is below: what covered the object earlier, or the live one.
+func (h *handler) uncover(key string, below any, covers bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c, ok := h.covered[key]
 	if !ok {
 		return // added to the informer after the object was put there
 	}
-	if below == nil {
+	if !covers {
 		below = c.live
 		delete(h.covered, key)
 	}

@@ -103,6 +103,55 @@ func TestLayerTellsOfADeletionBelow(t *testing.T) {
 	h.expect(t, "deleted below", `update a on "" to a on "n1"`, `delete a on "n1"`)
 }
 
+// What is hidden is gone for those who listen and those who look, until it is
+// shown again: as another object of its name, or as it is.
+func TestLayerHides(t *testing.T) {
+	l, live, h := pods(t)
+	if err := l.view.Indexer.Add(podOn("a", "n1")); err != nil {
+		t.Fatal(err)
+	}
+	seen := func(step string, want ...string) {
+		t.Helper()
+		var got []string
+		for _, object := range l.GetIndexer().List() {
+			got = append(got, show(object))
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", step, diff)
+		}
+		if _, found, err := l.GetIndexer().GetByKey("prod/a"); err != nil || found != (want != nil) {
+			t.Errorf("%s: found %t, %v", step, found, err)
+		}
+	}
+	put := func(object any) (undo func()) {
+		t.Helper()
+		undo, err := l.put("prod/a", object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return undo
+	}
+	show := put(nil)
+	seen("hidden")
+	h.expect(t, "hidden", `delete a on "n1"`)
+	live.OnUpdate(podOn("a", "n1"), podOn("a", "live"))
+	h.expect(t, "a live event of what is hidden waits")
+	uncover := put(podOn("a", "n2"))
+	seen("another in its place", `a on "n2"`)
+	h.expect(t, "another in its place", `add a on "n2"`)
+	again := put(nil)
+	seen("hidden again")
+	again()
+	seen("the other one again", `a on "n2"`)
+	h.expect(t, "hidden and shown", `delete a on "n2"`, `add a on "n2"`)
+	uncover()
+	seen("nothing in its place")
+	h.expect(t, "nothing in its place", `delete a on "n2"`)
+	show()
+	seen("shown", `a on "n1"`)
+	h.expect(t, "shown", `add a on "live"`)
+}
+
 func TestView(t *testing.T) {
 	l, _, _ := pods(t)
 	byNode := cache.Indexers{"node": func(object any) ([]string, error) { return []string{object.(*v1.Pod).Spec.NodeName}, nil }}

@@ -110,6 +110,16 @@ func (g *generic) Lister() cache.GenericLister {
 // in the reverse order of the calls. An object of a type that no plugin
 // watches is nobody's concern.
 func (o *Overlay) put(object runtime.Object) (undo func(), err error) {
+	return o.cover(object, object)
+}
+
+// hide does the same with nothing in the place of the object.
+func (o *Overlay) hide(object runtime.Object) (undo func(), err error) {
+	return o.cover(object, nil)
+}
+
+// cover lays something over the live object that has the type and the key of the given one.
+func (o *Overlay) cover(object runtime.Object, by any) (undo func(), err error) {
 	o.mu.Lock()
 	l := o.byType[reflect.TypeOf(object)]
 	o.mu.Unlock()
@@ -120,7 +130,7 @@ func (o *Overlay) put(object runtime.Object) (undo func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("overlaying a %T: %w", object, err)
 	}
-	return l.put(key, object)
+	return l.put(key, by)
 }
 
 // The groups are those of client-go, over the overlay's informers.

@@ -4,6 +4,8 @@
 package simulator
 
 import (
+	"slices"
+
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -36,6 +38,14 @@ func (n *nominator) reset(pods []*v1.Pod) {
 			n.byNode[pod.Status.NominatedNodeName] = append(n.byNode[pod.Status.NominatedNodeName], info)
 		}
 	}
+}
+
+// remove forgets a pod, and returns how to undo it.
+func (n *nominator) remove(pod *v1.Pod) (undo func()) {
+	node := pod.Status.NominatedNodeName
+	before := n.byNode[node]
+	n.byNode[node] = slices.DeleteFunc(slices.Clone(before), func(p fwk.PodInfo) bool { return p.GetPod().UID == pod.UID })
+	return func() { n.byNode[node] = before }
 }
 
 func (n *nominator) NominatedPodsForNode(node string) []fwk.PodInfo { return n.byNode[node] }

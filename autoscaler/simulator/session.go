@@ -100,6 +100,27 @@ func (s *Session) AddObject(object runtime.Object) error {
 	return nil
 }
 
+// RemovePod takes a pod away as if it were gone: plugins hear of it, so that the
+// room of a slot is kept for its next pod.
+func (s *Session) RemovePod(pod *v1.Pod) error {
+	s.refusals.forget()
+	if pod.Spec.NodeName == "" {
+		s.done(s.simulator.nominated.remove(pod))
+	} else {
+		undo, err := s.simulator.snapshot.removePod(s.logger, pod)
+		if err != nil {
+			return err
+		}
+		s.done(undo)
+	}
+	undo, err := s.simulator.overlay.hide(pod)
+	if err != nil {
+		return err
+	}
+	s.done(undo)
+	return nil
+}
+
 // AddNode adds a node that does not exist yet, with the daemon pods that it
 // will run, or shows one that does in a new state. The informers of plugins
 // never show a node that does not exist: a domain is not there before its

@@ -17,6 +17,8 @@
 // among equals the first by name does: the same questions get the same answers.
 // Nodes added to a session take pods only when no present node can, in the
 // order in which they were added.
+//
+// Of a pod that grows where it is, only the room of its node is asked about.
 package simulator
 
 import (
@@ -59,6 +61,9 @@ type Options struct {
 	// Checkpoint remembers the state that the plugins of the Registry share
 	// and returns how to put it back. It may be nil.
 	Checkpoint func() (restore func())
+	// Keepers are the plugins of the Registry that keep room on nodes also from
+	// pods that are there already and grow.
+	Keepers []string
 	// Slot tells of a pod that no StatefulSet owns whether it has a place of
 	// its own all the same, so that its answer is nobody else's. It may be nil.
 	Slot func(*v1.Pod) bool
@@ -69,6 +74,7 @@ type Simulator struct {
 	overlay    *Overlay
 	frameworks map[string]framework.Framework
 	fallback   framework.Framework
+	growth     framework.Framework // judges pods that grow where they are
 	checkpoint func() (restore func())
 	slot       func(*v1.Pod) bool
 	daemonSets appslisters.DaemonSetLister
@@ -124,6 +130,13 @@ func New(ctx context.Context, options Options) (*Simulator, error) {
 		s.frameworks[profile.SchedulerName] = built
 	}
 	s.fallback = s.frameworks[fallbackProfile]
+	growing, err := growthProfile(options.Keepers)
+	if err != nil {
+		return nil, err
+	}
+	if s.growth, err = runtime.NewFramework(ctx, registry, growing, handle...); err != nil {
+		return nil, fmt.Errorf("profile of pods that grow: %w", err)
+	}
 	return s, nil
 }
 

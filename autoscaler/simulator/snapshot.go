@@ -112,6 +112,34 @@ func (s *snapshot) addPod(logger klog.Logger, pod *v1.Pod) (undo func(), err err
 	}, nil
 }
 
+// removePod takes a pod from its node and returns how to undo it.
+func (s *snapshot) removePod(logger klog.Logger, pod *v1.Pod) (undo func(), err error) {
+	info, ok := s.byName[pod.Spec.NodeName]
+	if !ok {
+		return nil, fmt.Errorf("no node %s in the snapshot", pod.Spec.NodeName)
+	}
+	i := slices.IndexFunc(info.GetPods(), func(p fwk.PodInfo) bool { return p.GetPod().UID == pod.UID })
+	if i < 0 {
+		return nil, fmt.Errorf("pod %s is not on node %s in the snapshot", klog.KObj(pod), pod.Spec.NodeName)
+	}
+	there := info.GetPods()[i]
+	if err := info.RemovePod(logger, there.GetPod()); err != nil {
+		return nil, err
+	}
+	s.count(there.GetPod(), -1)
+	reindex := func() {
+		if there.GetPod().Spec.Affinity != nil {
+			s.index()
+		}
+	}
+	reindex()
+	return func() {
+		info.AddPodInfo(there)
+		s.count(there.GetPod(), 1)
+		reindex()
+	}, nil
+}
+
 // addNode adds a node after all others, or moves a known one there in a new
 // state with its pods, and returns how to undo it.
 func (s *snapshot) addNode(node *v1.Node) (undo func()) {

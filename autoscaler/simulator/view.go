@@ -12,10 +12,12 @@ import (
 
 var errReadOnly = errors.New("the store of an informer is written by the informer only")
 
-// view reads a live indexer through the simulated objects on top of it.
+// view reads a live indexer through the simulated objects on top of it, without
+// the live ones that are hidden.
 type view struct {
 	cache.Indexer
-	top cache.Indexer
+	top    cache.Indexer
+	hidden cache.ThreadSafeStore // by key
 
 	// indexing guards the indexes of top: plugins filter several nodes at a time,
 	// and an indexer hands out its map of indexes without a lock.
@@ -25,7 +27,39 @@ type view struct {
 var _ cache.Indexer = &view{}
 
 func newView(live cache.Indexer) *view {
-	return &view{Indexer: live, top: cache.NewIndexer(cache.DeletionHandlingMetaNamespaceKeyFunc, cache.Indexers{})}
+	return &view{
+		Indexer: live,
+		top:     cache.NewIndexer(cache.DeletionHandlingMetaNamespaceKeyFunc, cache.Indexers{}),
+		hidden:  cache.NewThreadSafeStore(cache.Indexers{}, cache.Indices{}),
+	}
+}
+
+// over returns what lies over the live object of a key: a simulated object, or
+// nil where the live one is hidden.
+func (v *view) over(key string) (object any, covers bool, err error) {
+	if _, hidden := v.hidden.Get(key); hidden {
+		return nil, true, nil
+	}
+	return v.top.GetByKey(key)
+}
+
+// lay puts a simulated object over the live one of a key, or with nil hides it.
+func (v *view) lay(key string, object any) error {
+	if object == nil {
+		v.hidden.Add(key, struct{}{})
+		return v.top.Delete(cache.DeletedFinalStateUnknown{Key: key})
+	}
+	if err := v.top.Update(object); err != nil {
+		return err
+	}
+	v.hidden.Delete(key)
+	return nil
+}
+
+// lift takes away what lies over the live object of a key.
+func (v *view) lift(key string) error {
+	v.hidden.Delete(key)
+	return v.top.Delete(cache.DeletedFinalStateUnknown{Key: key})
 }
 
 func (v *view) Add(any) error               { return errReadOnly }
@@ -35,12 +69,12 @@ func (v *view) Replace([]any, string) error { return errReadOnly }
 
 // merge returns the live objects that are not covered, and the given simulated ones.
 func (v *view) merge(live, simulated []any) []any {
-	top := v.top.ListKeys()
-	if len(top) == 0 {
+	over := append(v.top.ListKeys(), v.hidden.ListKeys()...)
+	if len(over) == 0 {
 		return live
 	}
-	covers := make(map[string]bool, len(top))
-	for _, key := range top {
+	covers := make(map[string]bool, len(over))
+	for _, key := range over {
 		covers[key] = true
 	}
 	merged := make([]any, 0, len(live)+len(simulated))
@@ -76,8 +110,8 @@ func (v *view) Get(object any) (any, bool, error) {
 }
 
 func (v *view) GetByKey(key string) (any, bool, error) {
-	if object, found, err := v.top.GetByKey(key); found || err != nil {
-		return object, found, err
+	if object, covers, err := v.over(key); covers || err != nil {
+		return object, object != nil, err
 	}
 	return v.Indexer.GetByKey(key)
 }
