@@ -86,6 +86,9 @@ func (w Workload) sample() *v1.Pod {
 	})
 }
 
+// Made returns the pod of an index as its controller makes it from the template.
+func (w Workload) Made(index int) *v1.Pod { return w.pod(nil, index) }
+
 // pod returns the future pod of an index.
 func (w Workload) pod(sample *v1.Pod, index int) *v1.Pod {
 	pod := &v1.Pod{}

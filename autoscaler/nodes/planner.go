@@ -83,9 +83,23 @@ func (p *planner) blocked() {
 	}
 }
 
-// expect shows the simulator the nodes on their way as ready: those that have
-// a Node object, and those that a group still owes.
+// Upcoming returns the nodes on their way as they will be once they are ready:
+// those that have a Node object, and those that a group still owes.
+func Upcoming(in Input) []*v1.Node { return newPlanner(in, nil).awaited() }
+
+// expect shows the simulator the nodes on their way as ready.
 func (p *planner) expect() {
+	for _, n := range p.awaited() {
+		if !p.answered(p.sim.AddNode(n)) {
+			return
+		}
+		p.decision.Upcoming++
+	}
+}
+
+// awaited returns the nodes on their way as ready, and records the groups whose
+// nodes do not come.
+func (p *planner) awaited() (found []*v1.Node) {
 	for _, n := range p.nodes {
 		g := p.byName[n.Group]
 		if g != nil && n.state == neverReady {
@@ -98,10 +112,7 @@ func (p *planner) expect() {
 		if g != nil {
 			template = g.Template
 		}
-		if !p.answered(p.sim.AddNode(asReady(n.Object, template))) {
-			return
-		}
-		p.decision.Upcoming++
+		found = append(found, asReady(n.Object, template))
 	}
 	for _, g := range p.groups {
 		missing := g.missing()
@@ -114,12 +125,10 @@ func (p *planner) expect() {
 			continue
 		}
 		for i := range missing {
-			if !p.answered(p.sim.AddNode(newNode(g.Template, fmt.Sprintf("%s-awaited-%d", g.Name, i)))) {
-				return
-			}
-			p.decision.Upcoming++
+			found = append(found, newNode(g.Template, fmt.Sprintf("%s-awaited-%d", g.Name, i)))
 		}
 	}
+	return found
 }
 
 // tooLate says how long a node that never became ready has had.

@@ -76,3 +76,25 @@ func TestAsReady(t *testing.T) {
 		t.Error("the node itself changed")
 	}
 }
+
+// Nodes on their way are those that exist and are young, and those that were asked for.
+func TestUpcoming(t *testing.T) {
+	a := zoneGroup("a", 0, 5, 4)
+	coming, late := unready(nodeIn(a, "a1"), time.Minute), unready(nodeIn(a, "a2"), time.Hour)
+	other := unready(nodeIn(zoneGroup("b", 0, 1, 1), "b1"), time.Minute)
+	in := Input{Now: start, Config: Defaults(), Groups: []Group{a}, Nodes: []Node{coming, late, other, nodeIn(a, "a3")}}
+	var names []string
+	for _, n := range Upcoming(in) {
+		if hasTaint(n, v1.TaintNodeNotReady) {
+			t.Errorf("%s is not ready", n.Name)
+		}
+		names = append(names, n.Name)
+	}
+	if diff := cmp.Diff([]string{"a1", "b1", "zone-a-awaited-0"}, names); diff != "" {
+		t.Errorf("nodes on their way (-want +got):\n%s", diff)
+	}
+	in.History.MissingSince = map[string]time.Time{a.Name: start.Add(-time.Hour)}
+	if last := Upcoming(in); len(last) != 2 {
+		t.Errorf("%d nodes are on their way, want none that a group owes for an hour", len(last))
+	}
+}
