@@ -39,6 +39,13 @@ func TestReplacementHasTheShippedProfileTwice(t *testing.T) {
 	}
 }
 
+// What is simulated is what runs.
+func TestSimulationHasTheShippedProfile(t *testing.T) {
+	if diff := cmp.Diff(configuration(t, "scheduler/config.yaml"), configuration(t, "autoscaler/scheduler.yaml")); diff != "" {
+		t.Errorf("autoscaler/scheduler.yaml (-want +got):\n%s", diff)
+	}
+}
+
 func configuration(t *testing.T, path string) *config.KubeSchedulerConfiguration {
 	t.Helper()
 	data, err := os.ReadFile(path)
