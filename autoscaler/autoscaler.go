@@ -62,6 +62,8 @@ type Parts struct {
 	Policies *policies.Book
 	// Canary is nil where there is none to look at.
 	Canary *observe.Canary
+	// Simulate is nil where there is no configuration of the scheduler to simulate it by. Node parts need it.
+	Simulate Simulate
 	// Nodes is nil where nodes are left alone.
 	Nodes *NodeParts
 }
@@ -76,6 +78,7 @@ type Conductor struct {
 	telemetry *actuate.Telemetry
 	policies  *policies.Book
 	canary    *observe.Canary
+	simulate  Simulate
 	nodes     *NodeParts
 
 	wake    chan struct{}
@@ -124,6 +127,7 @@ func New(c *config.Autoscaler, parts Parts, beat func()) *Conductor {
 		telemetry: parts.Telemetry,
 		policies:  parts.Policies,
 		canary:    parts.Canary,
+		simulate:  parts.Simulate,
 		nodes:     parts.Nodes,
 		wake:      make(chan struct{}, 1),
 		beat:      beat,

@@ -26,6 +26,11 @@ type Simulation interface {
 	nodes.Simulator
 	// AddObject shows the plugins an object that does not exist yet.
 	AddObject(runtime.Object) error
+	// RemovePod takes a pod away as if it were gone.
+	RemovePod(*corev1.Pod) error
+	// Grow tells whether the node of a pod has room for it with the requests that it has here, and why not. It
+	// changes nothing. An error says that there is no answer.
+	Grow(*corev1.Pod) (fits bool, reasons []string, err error)
 	// Close ends the simulation and takes everything back.
 	Close()
 }
@@ -36,7 +41,6 @@ type Simulate func(ctx context.Context, nodes []*corev1.Node, pods []*corev1.Pod
 // NodeParts are what node decisions work with.
 type NodeParts struct {
 	Provider cloud.Provider
-	Simulate Simulate
 }
 
 // nodeHistory is what one node decision leaves for the next.
@@ -58,7 +62,7 @@ func (c *Conductor) decideNodes(ctx context.Context, decided []*replicas) {
 		klog.FromContext(ctx).Error(err, "Nodes are left alone in this tick")
 		return
 	}
-	decision, err := c.simulate(simulating, in, present, pods, c.foresee(ctx, decided, pods))
+	decision, err := c.placeNodes(simulating, in, present, pods, c.foresee(ctx, decided, pods))
 	if err != nil {
 		klog.FromContext(ctx).Error(err, "Nodes are left alone in this tick")
 		return
@@ -66,9 +70,10 @@ func (c *Conductor) decideNodes(ctx context.Context, decided []*replicas) {
 	c.actNodes(ctx, in, groups, decision)
 }
 
-// simulate asks the engine, with the pods that will come and their claims in the simulation.
-func (c *Conductor) simulate(ctx context.Context, in nodes.Input, present []*corev1.Node, pods []*corev1.Pod, future forecast.Decision) (nodes.Decision, error) {
-	simulation, err := c.nodes.Simulate(ctx, present, pods)
+// placeNodes asks the engine, with the pods that will come and their claims in the simulation. Pods that wait for a
+// node with room for their new size are in it as they will be.
+func (c *Conductor) placeNodes(ctx context.Context, in nodes.Input, present []*corev1.Node, pods []*corev1.Pod, future forecast.Decision) (nodes.Decision, error) {
+	simulation, err := c.simulate(ctx, present, pods)
 	if err != nil {
 		return nodes.Decision{}, err
 	}
@@ -79,17 +84,30 @@ func (c *Conductor) simulate(ctx context.Context, in nodes.Input, present []*cor
 		}
 	}
 	in.Forecast = future.Pods
+	for _, room := range c.rooms(pods) {
+		next := recreated(room.Pod, room.Sizes)
+		if err := c.replace(simulation, room.Pod, next); err != nil {
+			return nodes.Decision{}, fmt.Errorf("pod %s, which is to be re-created: %w", klog.KObj(room.Pod), err)
+		}
+		in.Forecast = append(in.Forecast, next)
+	}
 	return nodes.Decide(in, simulation), nil
+}
+
+// nodeInput is the part of the engine's input that nobody has to be asked for.
+func (c *Conductor) nodeInput() nodes.Input {
+	n := c.config.Nodes
+	in := nodes.Input{Now: c.now(), Config: nodes.Defaults(), History: c.history.nodes.engine}
+	in.Config.UnneededTime = n.UnneededTime.Duration
+	in.Config.DelayAfterAdd = n.DelayAfterAdd.Duration
+	in.Config.MaxNodeProvisionTime = n.MaxNodeProvisionTime.Duration
+	return in
 }
 
 // observeNodes turns what the provider and the informers say into the engine's input.
 func (c *Conductor) observeNodes(ctx context.Context, present []*corev1.Node, pods []*corev1.Pod) (nodes.Input, map[string]cloud.NodeGroup, error) {
-	n := c.config.Nodes
-	in := nodes.Input{Now: c.now(), Config: nodes.Defaults(), History: c.history.nodes.engine, Volumes: c.volumes()}
-	in.Config.UnneededTime = n.UnneededTime.Duration
-	in.Config.DelayAfterAdd = n.DelayAfterAdd.Duration
-	in.Config.MaxNodeProvisionTime = n.MaxNodeProvisionTime.Duration
-
+	in := c.nodeInput()
+	in.Volumes = c.volumes()
 	if err := c.nodes.Provider.Refresh(ctx); err != nil {
 		return in, nil, fmt.Errorf("refreshing node groups: %w", err)
 	}

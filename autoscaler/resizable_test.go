@@ -42,12 +42,12 @@ func sizedDB(present ...int) Resizable {
 		Set: set, SlotOf: statefulset.SlotOf, Node: func(string) *corev1.Node { return nil },
 	}
 	for _, ordinal := range present {
-		r.Pods = append(r.Pods, sizedPod(ordinal))
+		r.Pods = append(r.Pods, dbOrdinal(ordinal))
 	}
 	return r
 }
 
-func sizedPod(ordinal int) *corev1.Pod {
+func dbOrdinal(ordinal int) *corev1.Pod {
 	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
 		Namespace: "prod", Name: fmt.Sprintf("db-%d", ordinal),
 		OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "db", UID: "set", Controller: ptr.To(true)}},

@@ -146,17 +146,18 @@ func (sc scene) perform(t *testing.T, play func(*stage)) {
 			t.Fatal(err)
 		}
 		group := kwok.Group{Name: "pool", Max: 5, Labels: map[string]string{"pool": "a"}, Capacity: node("").Status.Capacity}
+		simulate := func(ctx context.Context, nodes []*corev1.Node, pods []*corev1.Pod) (Simulation, error) {
+			if s.during != nil {
+				s.during()
+			}
+			return sim.Begin(ctx, nodes, pods)
+		}
 		nodeParts := &NodeParts{
 			Provider: kwok.New(s.kube.CoreV1().Nodes(), factory.Core().V1().Nodes().Lister(), []kwok.Group{group}),
-			Simulate: func(ctx context.Context, nodes []*corev1.Node, pods []*corev1.Pod) (Simulation, error) {
-				if s.during != nil {
-					s.during()
-				}
-				return sim.Begin(ctx, nodes, pods)
-			},
 		}
 		s.conductor = New(c, Parts{
 			Nodes:     nodeParts,
+			Simulate:  simulate,
 			Reader:    reader,
 			Metrics:   metrics.NewReader(s, c.MetricsTimeout.Duration),
 			Queries:   metrics.NewAsker(s.apis, externalAPI{s.apis}, 8, c.MetricsTimeout.Duration),

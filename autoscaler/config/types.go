@@ -158,6 +158,8 @@ type Nodes struct {
 	Provider Provider `json:"provider,omitempty"`
 	// SchedulerConfigFile is the KubeSchedulerConfiguration of
 	// berth-scheduler, whose profiles the simulation runs. Required with a provider.
+	// Without it no pod is re-created for its size, and what is held for absent
+	// slots is not known where a pod is resized.
 	SchedulerConfigFile string `json:"schedulerConfigFile,omitempty"`
 	// UnneededTime is how long a node must have been empty before it is
 	// removed. Defaults to 10m.
@@ -167,7 +169,8 @@ type Nodes struct {
 	// MaxNodeProvisionTime is how long a node may take from its creation to
 	// Ready before another takes its place. Defaults to 15m.
 	MaxNodeProvisionTime *metav1.Duration `json:"maxNodeProvisionTime,omitempty"`
-	// SimulationTimeout bounds the simulation of one tick. Defaults to 30s.
+	// SimulationTimeout bounds each of the two simulations of one tick, for sizes
+	// and for nodes. Defaults to 30s.
 	SimulationTimeout *metav1.Duration `json:"simulationTimeout,omitempty"`
 	// MaxForecastPods bounds the pods that do not exist yet and are
 	// simulated in one tick. Defaults to 1000.

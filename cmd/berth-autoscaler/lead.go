@@ -58,7 +58,11 @@ func lead(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, pulse *pu
 		return err
 	}
 	book := policies.NewBook()
-	nodes, heard, err := nodeParts(ctx, c, cfg, clients, factory, book)
+	simulate, heard, err := simulation(ctx, c, cfg, factory, book)
+	if err != nil {
+		return err
+	}
+	nodes, err := nodeParts(c, clients, factory)
 	if err != nil {
 		return err
 	}
@@ -70,6 +74,7 @@ func lead(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, pulse *pu
 		Telemetry: actuate.NewTelemetry(legacyregistry.MustRegister),
 		Policies:  book,
 		Canary:    observe.NewCanary(clients.hpas),
+		Simulate:  simulate,
 		Nodes:     nodes,
 	}, pulse.beat)
 	// After the simulation's plugins, so that they know of a change when the conductor asks them.

@@ -14,29 +14,21 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/berth-dev/berth/autoscaler"
-	"github.com/berth-dev/berth/autoscaler/cloud"
 	"github.com/berth-dev/berth/autoscaler/cloud/kwok"
 	"github.com/berth-dev/berth/autoscaler/config"
 	"github.com/berth-dev/berth/autoscaler/simulator"
 	"github.com/berth-dev/berth/plugins"
 	"github.com/berth-dev/berth/plugins/policies"
+	"github.com/berth-dev/berth/plugins/slothold"
 )
 
-// nodeParts makes the provider, and the simulator with the scheduler's own
-// profiles and plugins, and the policies of the book. It returns nothing where
-// nodes are left alone. Synced tells that the plugins have heard of all that
-// the factory has read.
-func nodeParts(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, clients *clients, factory informers.SharedInformerFactory, book *policies.Book) (parts *autoscaler.NodeParts, synced cache.InformerSynced, err error) {
-	var provider cloud.Provider
-	switch c.Nodes.Provider {
-	case config.Kwok:
-		provider = kwok.New(clients.kube.CoreV1().Nodes(), factory.Core().V1().Nodes().Lister(), kwokGroups(c.Nodes.Groups))
-	case config.NoProvider:
+// simulation makes the simulator with the scheduler's own profiles and plugins, and the policies of the book. It
+// returns nothing where no configuration of the scheduler is named. Synced tells that the plugins have heard of all
+// that the factory has read.
+func simulation(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, factory informers.SharedInformerFactory, book *policies.Book) (simulate autoscaler.Simulate, synced cache.InformerSynced, err error) {
+	if c.Nodes.SchedulerConfigFile == "" {
 		return nil, func() bool { return true }, nil
-	default:
-		return nil, nil, fmt.Errorf("nodes.provider %q is not known", c.Nodes.Provider) // validation has refused it
 	}
-
 	data, err := os.ReadFile(c.Nodes.SchedulerConfigFile)
 	if err != nil {
 		return nil, nil, fmt.Errorf("nodes.schedulerConfigFile: %w", err)
@@ -52,6 +44,7 @@ func nodeParts(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, clie
 		Registry:      plugins.Registry(shared),
 		RestConfig:    cfg,
 		Checkpoint:    shared.Checkpoint,
+		Keepers:       []string{slothold.Name},
 		Slot: func(pod *corev1.Pod) bool {
 			_, ok := book.SlotOf(pod)
 			return ok
@@ -60,13 +53,20 @@ func nodeParts(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, clie
 	if err != nil {
 		return nil, nil, fmt.Errorf("building the simulation: %w", err)
 	}
-	parts = &autoscaler.NodeParts{
-		Provider: provider,
-		Simulate: func(ctx context.Context, nodes []*corev1.Node, pods []*corev1.Pod) (autoscaler.Simulation, error) {
-			return sim.Begin(ctx, nodes, pods)
-		},
+	return func(ctx context.Context, nodes []*corev1.Node, pods []*corev1.Pod) (autoscaler.Simulation, error) {
+		return sim.Begin(ctx, nodes, pods)
+	}, shared.HasSynced, nil
+}
+
+// nodeParts makes the provider. It returns nothing where nodes are left alone.
+func nodeParts(c *config.Autoscaler, clients *clients, factory informers.SharedInformerFactory) (*autoscaler.NodeParts, error) {
+	switch c.Nodes.Provider {
+	case config.Kwok:
+		return &autoscaler.NodeParts{Provider: kwok.New(clients.kube.CoreV1().Nodes(), factory.Core().V1().Nodes().Lister(), kwokGroups(c.Nodes.Groups))}, nil
+	case config.NoProvider:
+		return nil, nil
 	}
-	return parts, shared.HasSynced, nil
+	return nil, fmt.Errorf("nodes.provider %q is not known", c.Nodes.Provider) // validation has refused it
 }
 
 func kwokGroups(configured []config.NodeGroup) []kwok.Group {

@@ -49,7 +49,7 @@ func run(ctx context.Context, c *config.Autoscaler) error {
 	if err != nil {
 		return err
 	}
-	pulse := &pulse{limit: 4*c.SyncPeriod.Duration + c.MetricsTimeout.Duration + c.Nodes.SimulationTimeout.Duration + time.Minute}
+	pulse := &pulse{limit: 4*c.SyncPeriod.Duration + c.MetricsTimeout.Duration + 2*c.Nodes.SimulationTimeout.Duration + time.Minute}
 	election := leaderelection.NewLeaderHealthzAdaptor(20 * time.Second)
 	served, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()

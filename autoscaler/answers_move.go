@@ -1,0 +1,186 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package autoscaler
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
+	"k8s.io/klog/v2"
+
+	"github.com/berth-dev/berth/autoscaler/nodes"
+	"github.com/berth-dev/berth/autoscaler/vertical/resize"
+)
+
+// noSimulation is why no pod is re-created for its size where nothing can be simulated.
+const noSimulation = "nodes.schedulerConfigFile is not set, so that nobody knows whether its successor would find a place"
+
+// creation is what came of a dry-run create.
+type creation struct {
+	pod *corev1.Pod
+	why string // there is none
+}
+
+// place is where a pod would go.
+type place struct {
+	node   string
+	coming bool
+	// reasons are why there is no present node.
+	reasons []string
+}
+
+// move answers which size a pod would have if it was re-created, and on which node. Without an answer about the
+// node there is none about the size: the engine would have to guess.
+func (a *answers) move(q resize.Question) resize.Answer {
+	answer := resize.Answer{Pod: q.Pod.UID, Move: true, Sizes: q.Sizes}
+	if a.simulate == nil {
+		answer.Reason = noSimulation
+		return answer
+	}
+	if err := a.begin(); err != nil {
+		answer.Reason = unanswered(err)
+		return answer
+	}
+	created, why := a.create(q.Pod)
+	if created == nil {
+		answer.Reason = why
+		return answer
+	}
+	found, err := a.find(q.Pod, asSuccessor(created, q.Pod))
+	if err != nil {
+		answer.Reason = unanswered(err)
+		return answer
+	}
+	answer.Created = sizesOf(created)
+	answer.Fits, answer.Node, answer.Coming = found.node != "", found.node, found.coming
+	answer.Reason = strings.Join(found.reasons, ", ")
+	return answer
+}
+
+// find returns where the successor of a pod would go, once those have their place that were evicted before, and those
+// that wait for one and are as important. It leaves the simulation as it is.
+func (a *answers) find(pod, successor *corev1.Pod) (place, error) {
+	a.simulation.Fork()
+	defer a.simulation.Revert()
+	var before []*corev1.Pod
+	for _, room := range a.returning(a.pods) {
+		next := recreated(room.Pod, room.Sizes)
+		if err := a.replace(a.simulation, room.Pod, next); err != nil {
+			return place{}, err
+		}
+		before = append(before, next)
+	}
+	waiting, err := a.settle(append(before, a.waiting(pod)...))
+	if err != nil {
+		return place{}, err
+	}
+	if err := a.replace(a.simulation, pod, successor); err != nil {
+		return place{}, err
+	}
+	node, reasons, err := a.simulation.Place(successor)
+	if node != "" || err != nil {
+		return place{node: node}, err
+	}
+	coming := a.upcoming()
+	for _, node := range coming {
+		if err := a.simulation.AddNode(node); err != nil {
+			return place{}, err
+		}
+	}
+	if len(coming) > 0 {
+		if _, err := a.settle(waiting); err != nil {
+			return place{}, err
+		}
+		node, _, err = a.simulation.Place(successor)
+	}
+	isComing := slices.ContainsFunc(coming, func(n *corev1.Node) bool { return n.Name == node })
+	return place{node: node, coming: isComing, reasons: reasons}, err
+}
+
+// settle places pods, and returns those that found no place.
+func (a *answers) settle(pods []*corev1.Pod) (left []*corev1.Pod, err error) {
+	for _, pod := range pods {
+		node, _, err := a.simulation.Place(pod)
+		if err != nil {
+			return nil, err
+		}
+		if node == "" {
+			left = append(left, pod)
+		}
+	}
+	return left, nil
+}
+
+// waiting are the pods without a node that come before a pod with this priority, in their order. Those that a node
+// is promised to have their room there in every simulation.
+func (a *answers) waiting(than *corev1.Pod) []*corev1.Pod {
+	all := slices.DeleteFunc(a.reader.UnscheduledPods(), func(pod *corev1.Pod) bool {
+		promised := pod.Status.NominatedNodeName
+		return pod.UID == than.UID || !nodes.Waits(pod, corev1helpers.PodPriority(than)) || promised != "" && a.reader.Node(promised) != nil
+	})
+	slices.SortFunc(all, func(a, b *corev1.Pod) int {
+		return cmp.Or(
+			cmp.Compare(corev1helpers.PodPriority(b), corev1helpers.PodPriority(a)),
+			a.CreationTimestamp.Compare(b.CreationTimestamp.Time),
+			cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name),
+		)
+	})
+	return all
+}
+
+// upcoming are the nodes on their way, as they will be.
+func (a *answers) upcoming() []*corev1.Node {
+	if a.coming == nil {
+		found, err := a.awaited(a.ctx)
+		if err != nil {
+			klog.FromContext(a.ctx).Error(err, "Nodes on their way are not known: no pod is promised one")
+		}
+		a.coming = &found
+	}
+	return *a.coming
+}
+
+// create asks the API server for the pod that would come in the place of one.
+func (a *answers) create(pod *corev1.Pod) (*corev1.Pod, string) {
+	asked, why := a.successorOf(pod)
+	if asked == nil {
+		return nil, why
+	}
+	// Pods of a ReplicaSet ask for the same.
+	key := asked.Namespace + "/" + asked.Name + "/" + asked.GenerateName
+	known, ok := a.created[key]
+	if !ok {
+		ctx, cancel := context.WithTimeout(a.ctx, callDeadline)
+		defer cancel()
+		created, err := a.writer.DryRunCreate(ctx, asked)
+		if err != nil {
+			known.why = refusedCreate(err)
+		} else {
+			known.pod = created
+		}
+		a.created[key] = known
+	}
+	return known.pod, known.why
+}
+
+func refusedCreate(err error) string {
+	// As an error of its own it has no type, and the quota is named in the message.
+	if strings.Contains(err.Error(), "exceeded quota") {
+		return "a ResourceQuota has no room for its successor beside it: " + err.Error()
+	}
+	return "a dry-run create of its successor is refused: " + err.Error()
+}
+
+// sizesOf are the requests and limits of a pod's containers.
+func sizesOf(pod *corev1.Pod) resize.Sizes {
+	sizes := resize.Sizes{}
+	for _, c := range pod.Spec.Containers {
+		sizes[c.Name] = corev1.ResourceRequirements{Requests: c.Resources.Requests, Limits: c.Resources.Limits}
+	}
+	return sizes
+}
