@@ -413,13 +413,13 @@ func TestRoomsAskForNodes(t *testing.T) {
 		adds   int
 		goes   int
 	}{
-		"nothing waits":       {},
+		"nothing waits":         {},
 		"a node is inquiry for": {rooms: []resize.Room{{Pod: pod, Sizes: inAll("3")}}, adds: 1},
-		"it is awaited":       {rooms: []resize.Room{{Pod: pod, Sizes: inAll("3")}}, target: 1},
-		"it is on its way":    {rooms: []resize.Room{{Pod: pod, Sizes: inAll("3")}}, target: 1, node: comingNode("a2", "a", "4")},
-		"it is empty":         {rooms: []resize.Room{{Pod: pod, Sizes: inAll("3")}}, target: 1, node: berthNode("a2", "a", "4")},
-		"it is for nobody":    {target: 1, node: berthNode("a2", "a", "4"), goes: 1},
-		"the pod is gone":     {rooms: []resize.Room{{Pod: waitingPod("gone", "1", 0), Sizes: inAll("3")}}},
+		"it is awaited":         {rooms: []resize.Room{{Pod: pod, Sizes: inAll("3")}}, target: 1},
+		"it is on its way":      {rooms: []resize.Room{{Pod: pod, Sizes: inAll("3")}}, target: 1, node: comingNode("a2", "a", "4")},
+		"it is empty":           {rooms: []resize.Room{{Pod: pod, Sizes: inAll("3")}}, target: 1, node: berthNode("a2", "a", "4")},
+		"it is for nobody":      {target: 1, node: berthNode("a2", "a", "4"), goes: 1},
+		"the pod is gone":       {rooms: []resize.Room{{Pod: waitingPod("gone", "1", 0), Sizes: inAll("3")}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			all := append(objects, berthNode("a1", "a", "2"), berthNode("b1", "b", "8"))

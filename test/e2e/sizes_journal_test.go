@@ -135,11 +135,16 @@ func (j *resizes) hear(event watch.Event) {
 
 // sizeOf is requests, and limits where there are any, such as "100m 300Mi".
 func sizeOf(r corev1.ResourceRequirements) string {
-	text := r.Requests.Cpu().String() + " " + r.Requests.Memory().String()
+	text := amountsOf(r.Requests)
 	if len(r.Limits) > 0 {
-		text += " of " + r.Limits.Cpu().String() + " " + r.Limits.Memory().String()
+		text += " of " + amountsOf(r.Limits)
 	}
 	return text
+}
+
+// amountsOf writes equal amounts equally, however they were written.
+func amountsOf(list corev1.ResourceList) string {
+	return fmt.Sprintf("%dm %dMi", list.Cpu().MilliValue(), list.Memory().Value()>>20)
 }
 
 // actualSize is what the kubelet says that the first container has.

@@ -55,8 +55,8 @@ func TestSizesMove(t *testing.T) {
 		Assess("they wait for nodes where they are, and move when these are ready", step(func(ctx context.Context, t *testing.T, s scene) {
 			j := s.watchSizes(ctx, t, w.Name, 3)
 			s.grow(ctx, t, "1", largeMemory)
-			s.awaitVPACondition(ctx, t, "db", config.SizesApplied, corev1.ConditionFalse, "Waits", "db-2", "no node has room")
-			s.awaitSizes(ctx, t, w, "1 600Mi")
+			s.awaitEvent(ctx, t, "Pod", "db-2", "ResizeWaits", "no node has room for its successor")
+			s.awaitSizes(ctx, t, w, "1000m 600Mi")
 			s.awaitVPACondition(ctx, t, "db", config.SizesApplied, corev1.ConditionTrue, "UpToDate")
 			t.Logf("acceptance: three ordinals move, re-created in %s where nobody disturbs:\n%s", uncontended.Round(time.Millisecond), j)
 			for pod, took := range j.pending() {
@@ -67,7 +67,7 @@ func TestSizesMove(t *testing.T) {
 			if n := j.missing(); n != 1 {
 				t.Errorf("%d pods were missing at once, want 1", n)
 			}
-			if moved := j.of("created with 1 600Mi"); !slices.Equal(moved, descending(2, 0)) {
+			if moved := j.of("created with 1000m 600Mi"); !slices.Equal(moved, descending(2, 0)) {
 				t.Errorf("re-created with their size: %v, want %v", moved, descending(2, 0))
 			}
 			if asked := j.of("asked for"); len(asked) > 0 {

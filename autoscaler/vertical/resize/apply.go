@@ -54,11 +54,20 @@ func (d *decider) try(g *group, m *member) {
 			return
 		}
 	}
+	if g.expects != nil && g.Workload.Ordered {
+		m.wait(g.expected())
+		return
+	}
 	if node := m.Object.Spec.NodeName; d.taken[node] && m.to.grows(sizesOf(m.Object.Spec.Containers)) {
 		m.wait(crowded(node))
 		return
 	}
 	d.patch(g, m)
+}
+
+// expected says whose node is on its way, and whose turn it is then.
+func (g *group) expected() string {
+	return fmt.Sprintf("waits for ordinal %d: %s", g.expects.Ordinal, g.expects.told.Waits)
 }
 
 // crowded says that a node is given to another pod already: answers are about one pod
@@ -115,7 +124,12 @@ func (d *decider) move(g *group, m *member, insteadOf string) {
 		m.wait("no node has room for its successor: " + cmp.Or(a.Reason, "one is asked for"))
 		if a.Coming {
 			m.wait(fmt.Sprintf("node %s, which has room for its successor, is on its way", a.Node))
+			g.expects = cmp.Or(g.expects, m)
 		}
+	case g.expects != nil && g.Workload.Ordered:
+		// Nodes for all of them are asked for at once, and kept until it is their turn.
+		d.out.Rooms = append(d.out.Rooms, Room{Target: g.Key, Pod: m.Object, Sizes: m.to})
+		m.wait(g.expected())
 	case d.taken[a.Node]:
 		m.wait(crowded(a.Node))
 	default:

@@ -19,6 +19,8 @@ type group struct {
 	live, available int
 	// disrupted and started count what this decision does.
 	disrupted, started int
+	// expects is the first pod that waits for a node on its way.
+	expects *member
 }
 
 // member is a pod of a group.

@@ -148,6 +148,21 @@ func TestChain(t *testing.T) {
 			want:  []string{"db-2 Waits Recreate", "db-1 Waits Recreate", "db-0 Waits Recreate"},
 			waits: map[string]string{"db-2": "node node-new, which has room for its successor, is on its way"},
 		},
+		"nor overtaken in place": {
+			ans: func(q resize.Question) resize.Answer {
+				return resize.Answer{Fits: q.Move || q.Pod.Name != "db-2", Coming: true, Node: "node-new", Created: q.Sizes, Reason: "node-a lacks 1 cpu"}
+			},
+			want:  []string{"db-2 Waits Recreate", "db-1 Waits InPlace", "db-0 Waits InPlace"},
+			waits: map[string]string{"db-1": "waits for ordinal 2: node node-new, which has room"},
+		},
+		"nor by one with a node": {
+			mode: recreate,
+			ans: func(q resize.Question) resize.Answer {
+				return resize.Answer{Fits: true, Coming: q.Pod.Name == "db-2", Node: "node-for-" + q.Pod.Name, Created: q.Sizes}
+			},
+			want:  []string{"db-2 Waits Recreate", "db-1 Waits Recreate", "db-0 Waits Recreate"},
+			waits: map[string]string{"db-1": "waits for ordinal 2: node node-for-db-2", "db-0": "waits for ordinal 2"},
+		},
 		"no admission policy evicts nothing": {
 			mode:  recreate,
 			ans:   func(resize.Question) resize.Answer { return resize.Answer{Fits: true} },
