@@ -6,7 +6,9 @@ package autoscaler
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/component-helpers/resource"
@@ -29,12 +31,14 @@ type answers struct {
 	err        error         // why there is none
 	pods       []*corev1.Pod // that it was begun with
 
-	created map[string]creation // by the name that was asked for
-	coming  *[]*corev1.Node     // nodes on their way, nil before they are looked for
+	began  time.Time
+	coming *[]*corev1.Node // nodes on their way, nil before they are looked for
 }
 
 func (c *Conductor) newAnswers(ctx context.Context) *answers {
-	return &answers{Conductor: c, tick: ctx, end: func() {}, created: map[string]creation{}}
+	now := c.now()
+	maps.DeleteFunc(c.history.created, func(_ string, old creation) bool { return now.Sub(old.at) >= c.config.SyncPeriod.Duration })
+	return &answers{Conductor: c, tick: ctx, end: func() {}, began: now}
 }
 
 // of answers questions, in their order.

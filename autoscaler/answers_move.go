@@ -8,8 +8,10 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/klog/v2"
 
@@ -20,10 +22,11 @@ import (
 // noSimulation is why no pod is re-created for its size where nothing can be simulated.
 const noSimulation = "nodes.schedulerConfigFile is not set, so that nobody knows whether its successor would find a place"
 
-// creation is what came of a dry-run create.
+// creation is what came of a dry-run create, and when.
 type creation struct {
 	pod *corev1.Pod
 	why string // there is none
+	at  time.Time
 }
 
 // place is where a pod would go.
@@ -46,17 +49,24 @@ func (a *answers) move(q resize.Question) resize.Answer {
 		answer.Reason = unanswered(err)
 		return answer
 	}
-	created, why := a.create(q.Pod)
-	if created == nil {
-		answer.Reason = why
+	created := a.create(q.Pod, false)
+	if created.pod == nil {
+		answer.Reason = created.why
 		return answer
 	}
-	found, err := a.find(q.Pod, asSuccessor(created, q.Pod))
+	found, err := a.find(q.Pod, asSuccessor(created.pod, q.Pod))
 	if err != nil {
 		answer.Reason = unanswered(err)
 		return answer
 	}
-	answer.Created = sizesOf(created)
+	if found.node != "" && !found.coming && created.at.Before(a.began) {
+		// It may be evicted upon this answer: what it would get now is what counts, and it has its place by that size.
+		if again := a.create(q.Pod, true); again.pod == nil || !equality.Semantic.DeepEqual(sizesOf(again.pod), sizesOf(created.pod)) {
+			answer.Reason = cmp.Or(again.why, "its successor would get another size than a moment ago")
+			return answer
+		}
+	}
+	answer.Created = sizesOf(created.pod)
 	answer.Fits, answer.Node, answer.Coming = found.node != "", found.node, found.coming
 	answer.Reason = strings.Join(found.reasons, ", ")
 	return answer
@@ -145,27 +155,27 @@ func (a *answers) upcoming() []*corev1.Node {
 	return *a.coming
 }
 
-// create asks the API server for the pod that would come in the place of one.
-func (a *answers) create(pod *corev1.Pod) (*corev1.Pod, string) {
+// create asks the API server for the pod that would come in the place of one. Pods that wait for a node are asked for
+// once in a sync period, however many events there are in it, unless the answer has to be fresh.
+func (a *answers) create(pod *corev1.Pod, fresh bool) creation {
 	asked, why := a.successorOf(pod)
 	if asked == nil {
-		return nil, why
+		return creation{why: why}
 	}
 	// Pods of a ReplicaSet ask for the same.
 	key := asked.Namespace + "/" + asked.Name + "/" + asked.GenerateName
-	known, ok := a.created[key]
-	if !ok {
-		ctx, cancel := context.WithTimeout(a.ctx, callDeadline)
-		defer cancel()
-		created, err := a.writer.DryRunCreate(ctx, asked)
-		if err != nil {
-			known.why = refusedCreate(err)
-		} else {
-			known.pod = created
-		}
-		a.created[key] = known
+	if known, ok := a.history.created[key]; ok && !fresh {
+		return known
 	}
-	return known.pod, known.why
+	ctx, cancel := context.WithTimeout(a.ctx, callDeadline)
+	defer cancel()
+	created := creation{at: a.now()}
+	var err error
+	if created.pod, err = a.writer.DryRunCreate(ctx, asked); err != nil {
+		created = creation{at: created.at, why: refusedCreate(err)}
+	}
+	a.history.created[key] = created
+	return created
 }
 
 func refusedCreate(err error) string {

@@ -37,7 +37,7 @@ import (
 	"github.com/berth-dev/berth/plugins/slothold"
 )
 
-// questionOf is a conductor that is inquiry about the pods of a cluster, and what it asks the API server in turn.
+// inquiry is a conductor that is asked about the pods of a cluster, and what it asks the API server in turn.
 type inquiry struct {
 	*Conductor
 	// admit is what the API server makes of a pod that is created.
@@ -440,6 +440,39 @@ func TestRoomsAskForNodes(t *testing.T) {
 			}
 			if len(d.Adds) != tc.adds || len(d.Removals) != tc.goes || tc.adds > 0 && d.Adds[0].Group != "a" {
 				t.Errorf("adds %v and removals %v, want %d in group a and %d", d.Adds, d.Removals, tc.adds, tc.goes)
+			}
+		})
+	}
+}
+
+// A pod that waits for a node is asked for once in a sync period, one that may be evicted upon the answer in each tick.
+func TestAnswersOfSeveralTicks(t *testing.T) {
+	for name, tc := range map[string]struct {
+		cpu     string
+		created int
+		fits    bool
+		// then is the size of what is created in the second tick.
+		then string
+	}{
+		"no room":                     {cpu: "9", created: 1},
+		"a place":                     {cpu: "3", created: 2, fits: true},
+		"a place, and another size":   {cpu: "3", created: 2, then: "2"},
+		"no room, which is forgotten": {cpu: "9", created: 1, then: "2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod, objects := sizedPod("a1", "a")
+			a := ask(t, append(objects, berthNode("a1", "a", "4"))...)
+			q := resize.Question{Pod: pod, Move: true, Sizes: inAll(tc.cpu)}
+			a.admit = sizedTo(tc.cpu)
+			a.answer(t, q)
+			if tc.then != "" {
+				a.admit = sizedTo(tc.then)
+			}
+			if got := a.answer(t, q); (got.Fits && got.Created != nil) != tc.fits {
+				t.Errorf("the second answer is %+v", got)
+			}
+			if len(a.created) != tc.created {
+				t.Errorf("%d dry-run creates in two ticks of one period, want %d", len(a.created), tc.created)
 			}
 		})
 	}

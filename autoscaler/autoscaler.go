@@ -102,7 +102,9 @@ type history struct {
 	usage      usageHistory
 	resizing   resizeHistory
 	// rooms are the pods that wait for a node with room for their new size.
-	rooms   []resize.Room
+	rooms []resize.Room
+	// created are the answers to dry-run creates, by what was asked for.
+	created map[string]creation
 	nodes   nodeHistory
 	volumes volumeHistory
 	// unread is what was said last of why the policies are not known.
@@ -110,7 +112,7 @@ type history struct {
 }
 
 func newHistory() history {
-	h := history{told: map[guard.Key]string{}, horizontal: map[types.UID]evaluation{}, turns: turns{}}
+	h := history{told: map[guard.Key]string{}, created: map[string]creation{}, horizontal: map[types.UID]evaluation{}, turns: turns{}}
 	h.reads.hpas, h.reads.vpas = turns{}, turns{}
 	return h
 }
