@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 
 	autoscaler "github.com/berth-dev/berth/autoscaler/config"
+	"github.com/berth-dev/berth/autoscaler/observe"
 	"github.com/berth-dev/berth/autoscaler/simulator"
 )
 
@@ -133,4 +134,17 @@ func (i installed) lacks(election types.NamespacedName) string {
 		}
 	}
 	return ""
+}
+
+// The autoscaler may read the Lease of another namespace, wherever the rest is installed.
+func TestTheAutoscalerSeesUpstreamsUpdater(t *testing.T) {
+	for _, folder := range []string{"autoscaler", "autoscaler/rbac"} {
+		if !slices.ContainsFunc(render(t, folder).roles, func(role *rbacv1.Role) bool {
+			return role.Namespace == observe.AdmissionLeaseNamespace && slices.ContainsFunc(role.Rules, func(rule rbacv1.PolicyRule) bool {
+				return slices.Equal(rule.Resources, []string{"leases"}) && slices.Equal(rule.Verbs, []string{"get"}) && slices.Equal(rule.ResourceNames, []string{observe.AdmissionLease})
+			})
+		}) {
+			t.Errorf("%s: nobody may get lease %s/%s, and nothing else there", folder, observe.AdmissionLeaseNamespace, observe.AdmissionLease)
+		}
+	}
 }

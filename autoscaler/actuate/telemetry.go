@@ -14,19 +14,21 @@ const subsystem = "berth"
 
 // Telemetry is what the loop tells the process's /metrics.
 type Telemetry struct {
-	tickDuration    *metrics.HistogramVec
-	metricsDuration *metrics.HistogramVec
-	queriesUnasked  *metrics.CounterVec
-	rescales        *metrics.CounterVec
-	refusals        *metrics.Gauge
-	horizontalState *metrics.GaugeVec
-	nodeChanges     *metrics.CounterVec
-	unhelpedPods    *metrics.Gauge
-	policies        *metrics.GaugeVec
-	lostVolumes     *metrics.Gauge
-	releases        *metrics.CounterVec
-	resizes         *metrics.CounterVec
-	waitingForSize  *metrics.Gauge
+	tickDuration     *metrics.HistogramVec
+	metricsDuration  *metrics.HistogramVec
+	queriesUnasked   *metrics.CounterVec
+	rescales         *metrics.CounterVec
+	refusals         *metrics.Gauge
+	horizontalState  *metrics.GaugeVec
+	verticalState    *metrics.GaugeVec
+	checkpointWrites *metrics.CounterVec
+	nodeChanges      *metrics.CounterVec
+	unhelpedPods     *metrics.Gauge
+	policies         *metrics.GaugeVec
+	lostVolumes      *metrics.Gauge
+	releases         *metrics.CounterVec
+	resizes          *metrics.CounterVec
+	waitingForSize   *metrics.Gauge
 }
 
 // NewTelemetry makes the metrics of the loop and registers them, all in one call.
@@ -54,7 +56,9 @@ func NewTelemetry(register func(...metrics.Registerable)) *Telemetry {
 			Subsystem: subsystem, Name: "refused_autoscalers", StabilityLevel: metrics.ALPHA,
 			Help: "HPAs and VPAs that are not acted on because another one has their target.",
 		}),
-		horizontalState: newHorizontalState(),
+		horizontalState:  newHorizontalState(),
+		verticalState:    newVerticalState(),
+		checkpointWrites: newCheckpointWrites(),
 		nodeChanges: metrics.NewCounterVec(&metrics.CounterOpts{
 			Subsystem: subsystem, Name: "node_changes_total", StabilityLevel: metrics.ALPHA,
 			Help: "Nodes asked for and removed, by group and outcome.",
@@ -84,7 +88,7 @@ func NewTelemetry(register func(...metrics.Registerable)) *Telemetry {
 			Help: "Pods that should have another size and wait for it.",
 		}),
 	}
-	register(t.resizes, t.waitingForSize, t.tickDuration, t.metricsDuration, t.queriesUnasked, t.rescales, t.refusals, t.horizontalState, t.nodeChanges, t.unhelpedPods, t.policies, t.lostVolumes, t.releases)
+	register(t.resizes, t.waitingForSize, t.tickDuration, t.metricsDuration, t.queriesUnasked, t.rescales, t.refusals, t.horizontalState, t.verticalState, t.checkpointWrites, t.nodeChanges, t.unhelpedPods, t.policies, t.lostVolumes, t.releases)
 	return t
 }
 

@@ -41,6 +41,9 @@ func TestParseFillsDefaults(t *testing.T) {
 	if c.Horizontal.Canary != RequireCanary || c.Horizontal.CanaryPatience.Duration != 30*time.Second {
 		t.Errorf("another controller is looked for by default, got %+v", c.Horizontal)
 	}
+	if c.Vertical.Mode != Act || c.Vertical.RecommenderName != "berth" {
+		t.Errorf("pods get their recommendations by default, got %+v", c.Vertical)
+	}
 	if !*c.LeaderElection.LeaderElect || c.LeaderElection.ResourceName != Name || c.LeaderElection.ResourceLock != "leases" {
 		t.Errorf("leader election is on by default, got %+v", c.LeaderElection)
 	}
@@ -98,6 +101,8 @@ func TestParseRefuses(t *testing.T) {
 		"unknown canary":     {minimal + "horizontal: {canary: false}", []string{"horizontal.canary"}},
 		"misspelt canary":    {minimal + "horizontal: {canary: Required}", []string{"horizontal.canary", `"Required"`, "Require", "None"}},
 		"no patience":        {minimal + "horizontal: {canaryPatience: 0s}", []string{"horizontal.canaryPatience", "0s", "at least 1s"}},
+		"unknown vertical":   {minimal + "vertical: {mode: Recommend}", []string{"vertical.mode", `"Recommend"`, "Act", "Observe"}},
+		"unfit recommender":  {minimal + "vertical: {recommenderName: 'a b'}", []string{"vertical.recommenderName", `"a b"`}},
 		"unknown provider":   {minimal + "nodes: {provider: aws}", []string{"nodes.provider", `"aws"`, "kwok"}},
 		"no scheduler file":  {minimal + "nodes: {provider: kwok}", []string{"nodes.schedulerConfigFile"}},
 		"max below min":      {strings.Replace(group, "min: 0", "min: 11", 1), []string{"nodes.groups[0].max", "10"}},

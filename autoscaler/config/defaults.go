@@ -39,6 +39,7 @@ func (c *Autoscaler) Default() {
 	setString(&c.Horizontal.Canary, RequireCanary)
 	setDuration(&c.Horizontal.CanaryPatience, 30*time.Second)
 
+	setString(&c.Vertical.Mode, Act)
 	setString(&c.Vertical.RecommenderName, "berth")
 	setDuration(&c.Vertical.RecommendPeriod, time.Minute)
 	setDuration(&c.Vertical.MinPodAge, 10*time.Minute)

@@ -21,6 +21,8 @@ const (
 	Conflicted = "Conflicted"
 	// SizesApplied is the condition of a VPA that tells whether all pods have a size that may stay.
 	SizesApplied = "SizesApplied"
+	// StandsBack is the condition of Berth's VPAs while Berth recommends and leaves pods alone; its reason is why.
+	StandsBack = "StandsBack"
 	// ScaleEvents is the annotation of an HPA that keeps the changes that its rate policies count, for the next process.
 	// It is as safe as the spec: who may write the one may write the other.
 	ScaleEvents = "berth.dev/scale-events"

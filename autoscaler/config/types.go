@@ -108,8 +108,11 @@ const (
 	NoCanary Canary = "None"
 )
 
-// Vertical configures the request recommendations.
+// Vertical configures the request recommendations, and whether pods get them.
 type Vertical struct {
+	// Mode defaults to Act. With Observe recommendations are written, and pods and what they are created
+	// with are left alone.
+	Mode Mode `json:"mode,omitempty"`
 	// RecommenderName is the name in spec.recommenders of the VPAs that Berth
 	// serves. Defaults to berth.
 	RecommenderName string `json:"recommenderName,omitempty"`

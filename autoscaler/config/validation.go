@@ -54,7 +54,7 @@ func (h *Horizontal) validate(path *field.Path) field.ErrorList {
 }
 
 func (v *Vertical) validate(path *field.Path) field.ErrorList {
-	var errs field.ErrorList
+	errs := validMode(path.Child("mode"), v.Mode)
 	for _, msg := range validation.IsDNS1123Subdomain(v.RecommenderName) {
 		errs = append(errs, field.Invalid(path.Child("recommenderName"), v.RecommenderName, msg))
 	}

@@ -29,6 +29,12 @@ func policyFor(p *vpav1.PodResourcePolicy, name string) *vpav1.ContainerResource
 	return nil
 }
 
+// Controls tells whether a policy lets a resource of a container be recommended.
+func Controls(p *vpav1.PodResourcePolicy, container string, name corev1.ResourceName) bool {
+	own := policyFor(p, container)
+	return !isOff(own) && controls(own, name)
+}
+
 func isOff(p *vpav1.ContainerResourcePolicy) bool {
 	return p != nil && p.Mode != nil && *p.Mode == vpav1.ContainerScalingModeOff
 }
