@@ -13,6 +13,7 @@
 //   - a metrics API that is slow, stuck or down delays only the HPAs that need it;
 //   - scale writes leave before the simulation begins, and the simulation has a deadline;
 //   - nothing is decided on VPAs' account, and no HPA acts, before the VPAs are known;
+//   - no VPA is recommended for before the history that its checkpoints hold is known;
 //   - no scale and no HPA is written while another controller of HPAs is there, or may be;
 //   - no node is added or removed, and no claim released, before the
 //     PlacementPolicies are known.
@@ -62,6 +63,10 @@ type Parts struct {
 	Policies *policies.Book
 	// Canary is nil where there is none to look at.
 	Canary *observe.Canary
+	// Checkpoints, Updater and Evictions are nil where nothing is kept, nobody looked for, nobody told of.
+	Checkpoints *observe.Checkpoints
+	Updater     *observe.Updater
+	Evictions   *observe.Evictions
 	// Simulate is nil where there is no configuration of the scheduler to simulate it by. Node parts need it.
 	Simulate Simulate
 	// Nodes is nil where nodes are left alone.
@@ -81,10 +86,14 @@ type Conductor struct {
 	simulate  Simulate
 	nodes     *NodeParts
 
+	checkpoints *observe.Checkpoints
+	updater     *observe.Updater
+	evictions   *observe.Evictions
+
 	wake    chan struct{}
 	beat    func()
 	round   *round
-	reads   sync.WaitGroup // of metrics that are asked for
+	reads   sync.WaitGroup // of metrics that are asked for, and of errands beside the loop
 	history history
 }
 
@@ -97,10 +106,14 @@ type history struct {
 	turns      turns
 	reads      struct{ hpas, vpas turns } // of scales
 	vertical   vertical.History
-	advised    map[vertical.Key]advice
-	scales     map[types.UID]*scaleRead // of VPAs, as they were read last
-	usage      usageHistory
-	resizing   resizeHistory
+	shelf      shelf
+	updater    updaterHistory
+	// evicted are the pods for which evictions were counted, by their events.
+	evicted  map[types.UID]types.UID
+	advised  map[vertical.Key]advice
+	scales   map[types.UID]*scaleRead // of VPAs, as they were read last
+	usage    usageHistory
+	resizing resizeHistory
 	// rooms are the pods that wait for a node with room for their new size.
 	rooms []resize.Room
 	// created are the answers to dry-run creates, by what was asked for.
@@ -112,7 +125,7 @@ type history struct {
 }
 
 func newHistory() history {
-	h := history{told: map[guard.Key]string{}, created: map[string]creation{}, horizontal: map[types.UID]evaluation{}, turns: turns{}}
+	h := history{told: map[guard.Key]string{}, created: map[string]creation{}, horizontal: map[types.UID]evaluation{}, turns: turns{}, evicted: map[types.UID]types.UID{}}
 	h.reads.hpas, h.reads.vpas = turns{}, turns{}
 	return h
 }
@@ -131,10 +144,15 @@ func New(c *config.Autoscaler, parts Parts, beat func()) *Conductor {
 		canary:    parts.Canary,
 		simulate:  parts.Simulate,
 		nodes:     parts.Nodes,
-		wake:      make(chan struct{}, 1),
-		beat:      beat,
-		round:     &round{},
-		history:   newHistory(),
+
+		checkpoints: parts.Checkpoints,
+		updater:     parts.Updater,
+		evictions:   parts.Evictions,
+
+		wake:    make(chan struct{}, 1),
+		beat:    beat,
+		round:   &round{},
+		history: newHistory(),
 	}
 }
 
@@ -159,6 +177,7 @@ func (c *Conductor) Run(ctx context.Context) {
 		var decided bool
 		select {
 		case <-ctx.Done():
+			c.leave(ctx)
 			return
 		case <-whole.C:
 			// From the start of this tick, however long it takes: two evaluations
@@ -202,11 +221,14 @@ func (c *Conductor) tick(ctx context.Context, whole bool) (decided bool) {
 
 	// 3 decide and write replicas, then requests, where the metrics have come
 	scales := c.evaluate(ctx, whole, hpas, len(vpas) > 0, refusals.Verdicts)
+	recollected := c.recollect(ctx, vpas)
 	snapshot, measured := c.round.measured()
 	workloads := c.observeSized(ctx, vpas, refusals.Verdicts, whole || measured)
 	if measured {
 		c.history.usage = usageHistory{snapshot, c.now()}
-		c.recommendRequests(workloads, snapshot)
+		if recollected {
+			c.recommendRequests(workloads, snapshot)
+		}
 	}
 
 	// 4 say on each policy what became of it
@@ -229,6 +251,11 @@ func (c *Conductor) tick(ctx context.Context, whole bool) (decided bool) {
 	// 7 decide and write nodes, with the pods that 3 and 5 are about to bring
 	if c.nodes != nil && known {
 		c.decideNodes(ctx, scales)
+	}
+
+	// 8 keep what was learnt, for the next process
+	if whole {
+		c.keepHistories(ctx, vpas)
 	}
 	return true
 }

@@ -4,19 +4,13 @@
 package autoscaler
 
 import (
-	"context"
-	"fmt"
 	"slices"
 	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
-	"k8s.io/klog/v2"
 
-	"github.com/berth-dev/berth/autoscaler/guard"
 	"github.com/berth-dev/berth/autoscaler/metrics"
 	"github.com/berth-dev/berth/autoscaler/vertical"
 )
@@ -46,7 +40,7 @@ func (c *Conductor) recommendRequests(all []*sized, snapshot metrics.Snapshot) {
 			if sample, ok := snapshot.Pod(pod.Namespace, pod.Name); ok {
 				in.Samples = append(in.Samples, samples(pod, sample)...)
 			}
-			for _, oom := range ooms(pod) {
+			for _, oom := range c.ooms(pod) {
 				in.OOMs = append(in.OOMs, oom)
 				if oom.Time.After(killed[v.Key]) {
 					killed[v.Key] = oom.Time
@@ -101,69 +95,54 @@ func samples(pod *corev1.Pod, usage metrics.PodUsage) []vertical.Sample {
 	return all
 }
 
-// ooms are the kills that a pod's status still tells of. The engine counts each of them once.
-func ooms(pod *corev1.Pod) []vertical.OOM {
-	var all []vertical.OOM
-	for _, status := range pod.Status.ContainerStatuses {
-		ended := status.LastTerminationState.Terminated
-		if ended == nil || ended.Reason != "OOMKilled" {
-			continue
+// ooms are the kills and evictions that are still told of. The engine counts each of them once, and only those of containers
+// that are measured.
+func (c *Conductor) ooms(pod *corev1.Pod) []vertical.OOM {
+	all := killed(pod)
+	if c.evictions == nil {
+		return all
+	}
+	_, isSlot := c.slotOf(pod)
+	for _, e := range c.evictions.Of(pod.Namespace, pod.Name) {
+		// A pod that is evicted is soon followed by its successor, often before it is looked at: then that one
+		// is told of it, for the slot. Who was told first stays the one, or it would count twice.
+		told, known := c.history.evicted[e.Event]
+		if !known && (e.Pod == pod.UID || isSlot && !e.Time.After(pod.CreationTimestamp.Time)) {
+			told = pod.UID
+			c.history.evicted[e.Event] = told
 		}
-		oom := vertical.OOM{Pod: pod.UID, Container: status.Name, Time: ended.FinishedAt.Time}
-		if i := slices.IndexFunc(pod.Spec.Containers, func(c corev1.Container) bool { return c.Name == status.Name }); i >= 0 {
-			oom.Request = vertical.Bytes(pod.Spec.Containers[i].Resources.Requests.Memory().Value())
+		if told == pod.UID {
+			all = append(all, vertical.OOM{Pod: pod.UID, Container: e.Container, Time: e.Time, Request: vertical.Bytes(e.Used)})
 		}
-		all = append(all, oom)
 	}
 	return all
 }
 
-// writeVPAs writes what the guard says of each VPA, and the recommendation of those that have one.
-func (c *Conductor) writeVPAs(ctx context.Context, vpas []*vpav1.VerticalPodAutoscaler, verdicts map[guard.Key]guard.Verdict) {
-	for _, vpa := range vpas {
-		status := *vpa.Status.DeepCopy()
-		if r, ok := c.history.advised[vertical.Key{Namespace: vpa.Namespace, Name: vpa.Name}]; ok {
-			c.recommend(&status, r.Recommendation)
-		}
-		c.markSizes(vpa, verdicts[vpaKey(vpa)].Allowed, &status)
-		status.Conditions = c.markVPA(status.Conditions, verdicts[vpaKey(vpa)])
-		if err := c.writer.VPAStatus(ctx, vpa, status); err != nil {
-			klog.FromContext(ctx).Error(err, "Writing the status of a VPA", "vpa", klog.KObj(vpa))
+// killed are the kills in a pod's status: of containers that run again, and of those that do not, or not yet.
+func killed(pod *corev1.Pod) []vertical.OOM {
+	var all []vertical.OOM
+	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		for _, ended := range []*corev1.ContainerStateTerminated{status.LastTerminationState.Terminated, status.State.Terminated} {
+			if ended != nil && ended.Reason == "OOMKilled" {
+				all = append(all, vertical.OOM{Pod: pod.UID, Container: status.Name, Time: ended.FinishedAt.Time, Request: requested(pod, status)})
+			}
 		}
 	}
+	return all
 }
 
-// recommend puts a recommendation into a status, with the conditions of upstream's recommender.
-// Without one, the last recommendation stands.
-func (c *Conductor) recommend(status *vpav1.VerticalPodAutoscalerStatus, r vertical.Recommendation) {
-	provided, message := corev1.ConditionFalse, fmt.Sprintf("none of the %d pods has been measured yet", r.Pods)
-	if r.Pods == 0 {
-		message = "the target is missing or has no pods"
-	}
-	if r.Reason == vertical.Provided {
-		provided, message = corev1.ConditionTrue, ""
-		status.Recommendation = &vpav1.RecommendedPodResources{}
-		for _, container := range r.Containers {
-			status.Recommendation.ContainerRecommendations = append(status.Recommendation.ContainerRecommendations, container.RecommendedContainerResources)
+// requested is the memory that a container has, by the kubelet's word: the spec may ask for a size that is not
+// there yet.
+func requested(pod *corev1.Pod, status corev1.ContainerStatus) vertical.Bytes {
+	if status.Resources != nil {
+		if memory, ok := status.Resources.Requests[corev1.ResourceMemory]; ok {
+			return vertical.Bytes(memory.Value())
 		}
 	}
-	c.setVPACondition(status, vpav1.RecommendationProvided, provided, string(r.Reason), message)
-	if r.Reason == vertical.NoPodsMatched {
-		c.setVPACondition(status, vpav1.NoPodsMatched, corev1.ConditionTrue, string(r.Reason), "No pods match this VPA object")
-		return
+	for _, container := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		if container.Name == status.Name {
+			return vertical.Bytes(container.Resources.Requests.Memory().Value())
+		}
 	}
-	status.Conditions = slices.DeleteFunc(status.Conditions, func(c vpav1.VerticalPodAutoscalerCondition) bool { return c.Type == vpav1.NoPodsMatched })
-}
-
-func (c *Conductor) setVPACondition(status *vpav1.VerticalPodAutoscalerStatus, kind vpav1.VerticalPodAutoscalerConditionType, value corev1.ConditionStatus, reason, message string) {
-	wanted := vpav1.VerticalPodAutoscalerCondition{Type: kind, Status: value, LastTransitionTime: metav1.NewTime(c.now()), Reason: reason, Message: message}
-	i := slices.IndexFunc(status.Conditions, func(c vpav1.VerticalPodAutoscalerCondition) bool { return c.Type == kind })
-	if i < 0 {
-		status.Conditions = append(status.Conditions, wanted)
-		return
-	}
-	if status.Conditions[i].Status == value {
-		wanted.LastTransitionTime = status.Conditions[i].LastTransitionTime
-	}
-	status.Conditions[i] = wanted
+	return 0
 }

@@ -37,13 +37,14 @@ func (s *sized) key() vertical.Key {
 	return vertical.Key{Namespace: s.vpa.Namespace, Name: s.vpa.Name}
 }
 
-// observeSized finds the workloads of Berth's VPAs. VPAs that are refused, or another recommender's, are left out.
+// observeSized finds the workloads of Berth's VPAs. VPAs that are refused, or another recommender's, are left out, and
+// those whose history of before is still to be read.
 // Scales that memory does not hold are read in ticks that are fresh, and remembered for those that are not.
 func (c *Conductor) observeSized(ctx context.Context, vpas []*vpav1.VerticalPodAutoscaler, verdicts map[guard.Key]guard.Verdict, fresh bool) []*sized {
 	var all []*sized
 	var reads []*scaleRead
 	for _, vpa := range vpas {
-		if vpa.Spec.TargetRef == nil || recommender(vpa) != c.config.Vertical.RecommenderName || !verdicts[vpaKey(vpa)].Allowed {
+		if !c.berths(vpa) || !verdicts[vpaKey(vpa)].Allowed || !c.remembers(vpa) {
 			continue
 		}
 		read := &scaleRead{by: vpa.UID, namespace: vpa.Namespace, ref: targetOf(vpa)}

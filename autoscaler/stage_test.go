@@ -79,7 +79,11 @@ type scene struct {
 	unread   bool   // nobody has read the policies
 	config   string // more lines of it
 	canary   bool   // another HPA controller is looked for
-	customs  *customTargets
+	keeps    bool   // histories are kept in checkpoints
+	updater  bool   // upstream's updater is looked for
+	// begin is called before the conductor begins.
+	begin   func(*stage)
+	customs *customTargets
 }
 
 // perform runs play in virtual time, once the conductor's caches are filled.
@@ -165,8 +169,14 @@ func (sc scene) perform(t *testing.T, play func(*stage)) {
 			Telemetry: actuate.NewTelemetry(s.figures.MustRegister),
 			Policies:  s.book,
 			Canary:    sc.lookout(s),
+
+			Checkpoints: sc.checkpoints(s),
+			Updater:     sc.lookoutForUpdater(s),
 		}, func() {})
 		s.book.Subscribe(func(policies.Change) { s.conductor.Wake() })
+		if sc.begin != nil {
+			sc.begin(s)
+		}
 		factory.Start(ctx.Done())
 		factory.WaitForCacheSync(ctx.Done())
 		go watched.Run(ctx)

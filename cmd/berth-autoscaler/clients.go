@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	kubescheme "k8s.io/client-go/kubernetes/scheme"
 	autoscalingclient "k8s.io/client-go/kubernetes/typed/autoscaling/v2"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	typedcore "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
@@ -32,7 +33,8 @@ import (
 
 // clients are all the ways to the API server.
 type clients struct {
-	kube      kubernetes.Interface
+	kube kubernetes.Interface
+	// vpa writes the statuses and checkpoints of all VPAs, as many at a time as there are workers.
 	vpa       vpaclient.Interface
 	metrics   metricsclient.Interface
 	discovery discovery.CachedDiscoveryInterface
@@ -44,8 +46,9 @@ type clients struct {
 	// hpas write what each HPA's evaluation leaves, events tell of it, and the
 	// others read the metrics that are asked one by one. With a thousand HPAs
 	// these are thousands of requests at a time, so they take nothing of the rate of kube.
-	// By hpas the canary is kept, too: one that waits for its turn would count as out of sight.
+	// By hpas the canary is kept, too: one that waits for its turn would count as out of sight. So would the Lease of leases.
 	hpas     autoscalingclient.AutoscalingV2Interface
+	leases   coordinationclient.LeasesGetter
 	events   typedcore.EventsGetter
 	custom   customclient.CustomMetricsClient
 	external externalclient.ExternalMetricsClient
@@ -78,7 +81,7 @@ func newClients(cfg *rest.Config, metricsTimeout time.Duration) (*clients, error
 	if err != nil {
 		return nil, err
 	}
-	vpa, err := vpaclient.NewForConfig(cfg)
+	vpa, err := vpaclient.NewForConfig(unpaced(cfg))
 	if err != nil {
 		return nil, err
 	}
@@ -97,6 +100,10 @@ func newClients(cfg *rest.Config, metricsTimeout time.Duration) (*clients, error
 		return nil, err
 	}
 	hpas, err := autoscalingclient.NewForConfig(unpaced(binary))
+	if err != nil {
+		return nil, err
+	}
+	leases, err := coordinationclient.NewForConfig(unpaced(binary))
 	if err != nil {
 		return nil, err
 	}
@@ -119,6 +126,6 @@ func newClients(cfg *rest.Config, metricsTimeout time.Duration) (*clients, error
 	}
 	return &clients{
 		kube: kube, vpa: vpa, metrics: metrics, discovery: cached, mapper: mapper, scales: scales, policies: placement, scheme: scheme,
-		hpas: hpas, events: events, custom: customclient.NewForConfig(asking, mapper, versions), external: external, versions: versions,
+		hpas: hpas, leases: leases, events: events, custom: customclient.NewForConfig(asking, mapper, versions), external: external, versions: versions,
 	}, nil
 }

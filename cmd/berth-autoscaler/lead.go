@@ -66,6 +66,10 @@ func lead(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, pulse *pu
 	if err != nil {
 		return err
 	}
+	evictions, err := observe.NewEvictions(clients.kube)
+	if err != nil {
+		return err
+	}
 	conductor = autoscaler.New(c, autoscaler.Parts{
 		Reader:    reader,
 		Metrics:   metrics.NewReader(clients.metrics.MetricsV1beta1().PodMetricses(""), c.MetricsTimeout.Duration),
@@ -76,6 +80,10 @@ func lead(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, pulse *pu
 		Canary:    observe.NewCanary(clients.hpas),
 		Simulate:  simulate,
 		Nodes:     nodes,
+
+		Checkpoints: observe.NewCheckpoints(clients.vpa.AutoscalingV1()),
+		Updater:     observe.NewUpdater(clients.leases),
+		Evictions:   evictions,
 	}, pulse.beat)
 	// After the simulation's plugins, so that they know of a change when the conductor asks them.
 	book.Subscribe(func(policies.Change) { conductor.Wake() })
@@ -100,6 +108,7 @@ func lead(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, pulse *pu
 	var background sync.WaitGroup
 	defer background.Wait()
 	background.Go(func() { vpas.Run(ctx) })
+	background.Go(func() { evictions.Run(ctx) })
 	background.Go(func() {
 		if err := clients.policies.Watch(ctx, book); err != nil {
 			logger.Error(err, "Watching PlacementPolicies")
@@ -111,7 +120,7 @@ func lead(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, pulse *pu
 			clients.versions.Invalidate()
 		}, mapperReset)
 	})
-	logger.Info("Leading", "syncPeriod", c.SyncPeriod.Duration, "horizontal", c.Horizontal.Mode, "canary", c.Horizontal.Canary, "nodes", c.Nodes.Mode, "provider", c.Nodes.Provider)
+	logger.Info("Leading", "syncPeriod", c.SyncPeriod.Duration, "horizontal", c.Horizontal.Mode, "canary", c.Horizontal.Canary, "vertical", c.Vertical.Mode, "nodes", c.Nodes.Mode, "provider", c.Nodes.Provider)
 	conductor.Run(ctx)
 	logger.Info("Stopping")
 	return nil

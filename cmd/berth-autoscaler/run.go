@@ -22,11 +22,9 @@ import (
 	"k8s.io/component-base/version"
 	"k8s.io/klog/v2"
 
+	"github.com/berth-dev/berth/autoscaler"
 	"github.com/berth-dev/berth/autoscaler/config"
 )
-
-// errLostLease ends the process with an error: what it was doing is another's now.
-var errLostLease = errors.New("the leader's Lease is lost")
 
 // keptLock refuses to give the Lease back while its holder still leads.
 type keptLock struct {
@@ -116,19 +114,20 @@ func elect(ctx context.Context, c *config.Autoscaler, kube *rest.Config, health 
 				leading = true
 				mu.Unlock()
 				atLead.Store(true)
-				work, cancel := context.WithCancel(ctx)
-				defer cancel()
-				defer context.AfterFunc(held, cancel)()
+				work, cancel := context.WithCancelCause(ctx)
+				defer cancel(nil)
+				lost := func() { cancel(autoscaler.ErrNotLeading) }
+				defer context.AfterFunc(held, lost)()
 				// Held ends only after the elector has tried to give the Lease back,
 				// which takes long where the API server does not answer.
 				go wait.UntilWithContext(work, func(context.Context) {
 					if elector.Check(0) != nil {
-						cancel()
+						lost()
 					}
 				}, time.Second)
 				err := lead(work)
 				if err == nil && ctx.Err() == nil {
-					err = errLostLease
+					err = autoscaler.ErrNotLeading // what it was doing is another's now
 				}
 				atLead.Store(false)
 				done <- err

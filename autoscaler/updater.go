@@ -1,0 +1,118 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package autoscaler
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/klog/v2"
+
+	"github.com/berth-dev/berth/autoscaler/actuate"
+	"github.com/berth-dev/berth/autoscaler/config"
+	"github.com/berth-dev/berth/autoscaler/guard"
+	"github.com/berth-dev/berth/autoscaler/observe"
+)
+
+// The reasons of the condition StandsBack.
+const (
+	updaterActive  = "UpstreamUpdaterActive"
+	updaterUnknown = "UpstreamUpdaterUnknown"
+	observing      = "Observing"
+)
+
+// hold is why Berth writes recommendations only: the reason and the message of a condition. It changes with what is known only, and is
+// empty where nothing holds Berth back.
+type hold struct{ reason, message string }
+
+// updaterHistory is what one look at the Lease of upstream's admission controller leaves for the next.
+type updaterHistory struct {
+	looked time.Time
+	hold   hold
+	leases guard.UpdaterHistory
+}
+
+// upstreamUpdater is why Berth leaves pods and their sizes alone and writes recommendations only. It is empty if nothing holds
+// Berth back. The Lease is looked at once in a sync period, however often this is asked.
+func (c *Conductor) upstreamUpdater(ctx context.Context) (why string) {
+	c.judgeUpdater(ctx)
+	return c.history.updater.hold.message
+}
+
+// judgeUpdater looks whether upstream's updater may act.
+func (c *Conductor) judgeUpdater(ctx context.Context) {
+	h := &c.history.updater
+	now := c.now()
+	// Half of it: whole ticks are a period apart, but not to the millisecond, and what each does first takes its time.
+	if !h.looked.IsZero() && now.Sub(h.looked) < c.config.SyncPeriod.Duration/2 {
+		return
+	}
+	before := h.hold
+	h.looked = now
+	state := actuate.VerticalActs
+	switch {
+	case c.config.Vertical.Mode == config.Observe:
+		state, h.hold = actuate.VerticalObserves, hold{observing, "vertical.mode is Observe: Berth recommends, and leaves pods and their sizes alone"}
+	case c.updater != nil:
+		state, h.hold = c.lookForUpdater(ctx, now)
+	}
+	c.telemetry.Vertical(state)
+	if h.hold != before {
+		klog.FromContext(ctx).Info("Who sizes the pods of VPAs", "berth", h.hold.reason == "", "reason", h.hold.reason, "message", h.hold.message)
+	}
+}
+
+func (c *Conductor) lookForUpdater(ctx context.Context, now time.Time) (actuate.VerticalState, hold) {
+	ctx, cancel := context.WithTimeout(ctx, callDeadline)
+	defer cancel()
+	lease, err := c.updater.Look(ctx)
+	in := guard.UpdaterInput{Now: now, Sight: guard.LeaseMissing, History: c.history.updater.leases}
+	switch {
+	case err != nil:
+		in.Sight = guard.LeaseUnseen
+	case lease != nil:
+		in.Sight, in.Created = guard.LeaseSeen, lease.CreationTimestamp.Time
+		if lease.Spec.RenewTime != nil {
+			in.Renewed = lease.Spec.RenewTime.Time
+		}
+	}
+	d := guard.JudgeUpdater(in)
+	c.history.updater.leases = d.History
+	logger := klog.FromContext(ctx).WithValues("lease", klog.KRef(observe.AdmissionLeaseNamespace, observe.AdmissionLease))
+	if err != nil {
+		logger.Error(err, "Looking for upstream's updater: unseen for long, no pod is resized", "held", d.Updater != guard.UpdaterGone)
+	}
+	logger.V(4).Info("Upstream's updater judged", "acts", d.Updater == guard.UpdaterGone, "age", d.Age)
+	switch d.Updater {
+	case guard.UpdaterActive:
+		return actuate.VerticalStandsBack, hold{updaterActive, sayActive(lease)}
+	case guard.UpdaterUnknown:
+		return actuate.VerticalJudges, hold{updaterUnknown, sayUnknown(err)}
+	default:
+		return actuate.VerticalActs, hold{}
+	}
+}
+
+// sayActive names the holder and since when, and not the last renewal, which is another one in every look.
+func sayActive(lease *coordinationv1.Lease) string {
+	holder := "nobody by name"
+	if lease.Spec.HolderIdentity != nil && *lease.Spec.HolderIdentity != "" {
+		holder = *lease.Spec.HolderIdentity
+	}
+	return fmt.Sprintf("the Lease %s/%s, of %s since %s, is fresh: upstream's updater may evict and resize the pods of any VPA. Berth recommends, and leaves pods and their sizes alone until nobody has renewed it for %s",
+		observe.AdmissionLeaseNamespace, observe.AdmissionLease, holder, lease.CreationTimestamp.UTC().Format(time.RFC3339), guard.UpdaterLife)
+}
+
+// sayUnknown names the reason of an error, whose words may be others each time.
+func sayUnknown(err error) string {
+	reason := string(apierrors.ReasonForError(err))
+	if reason == "" {
+		reason = "no answer"
+	}
+	return fmt.Sprintf("the Lease %s/%s, by which upstream's updater is known, can not be read (%s): Berth recommends, and leaves pods and their sizes alone until it can",
+		observe.AdmissionLeaseNamespace, observe.AdmissionLease, reason)
+}
