@@ -100,11 +100,12 @@ type Conductor struct {
 // history is what one tick leaves for the next.
 type history struct {
 	guard      guard.History
+	selections map[types.UID]selection
 	told       map[guard.Key]string
 	canary     canaryHistory
 	horizontal map[types.UID]evaluation
 	turns      turns
-	reads      struct{ hpas, vpas turns } // of scales
+	reads      struct{ guard, hpas, vpas turns } // of scales
 	vertical   vertical.History
 	shelf      shelf
 	updater    updaterHistory
@@ -126,7 +127,7 @@ type history struct {
 
 func newHistory() history {
 	h := history{told: map[guard.Key]string{}, created: map[string]creation{}, horizontal: map[types.UID]evaluation{}, turns: turns{}, evicted: map[types.UID]types.UID{}}
-	h.reads.hpas, h.reads.vpas = turns{}, turns{}
+	h.reads.guard, h.reads.hpas, h.reads.vpas = turns{}, turns{}, turns{}
 	return h
 }
 
@@ -216,7 +217,7 @@ func (c *Conductor) tick(ctx context.Context, whole bool) (decided bool) {
 
 	// 2 guard
 	c.judgeCanary(ctx, hpas)
-	refusals := c.guardTargets(hpas, vpas)
+	refusals := c.guardTargets(ctx, whole, hpas, vpas)
 	c.tell(ctx, hpas, vpas, refusals.Verdicts)
 
 	// 3 decide and write replicas, then requests, where the metrics have come

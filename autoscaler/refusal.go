@@ -4,6 +4,7 @@
 package autoscaler
 
 import (
+	"context"
 	"slices"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -21,7 +22,7 @@ import (
 const optOutLabel = "berth.dev/allow-hpa-with-vpa"
 
 // guardTargets settles who may act on which target.
-func (c *Conductor) guardTargets(hpas []*autoscalingv2.HorizontalPodAutoscaler, vpas []*vpav1.VerticalPodAutoscaler) guard.Decision {
+func (c *Conductor) guardTargets(ctx context.Context, whole bool, hpas []*autoscalingv2.HorizontalPodAutoscaler, vpas []*vpav1.VerticalPodAutoscaler) guard.Decision {
 	in := guard.Input{
 		Options: guard.Options{
 			AllowRecommendOnly: c.config.Guard.AllowRecommendOnly,
@@ -30,6 +31,7 @@ func (c *Conductor) guardTargets(hpas []*autoscalingv2.HorizontalPodAutoscaler, 
 		},
 		History: c.history.guard,
 	}
+	c.readSelections(ctx, whole, hpas, vpas)
 	for _, namespace := range c.reader.Namespaces(labels.SelectorFromSet(labels.Set{optOutLabel: "true"})) {
 		in.Options.OptedOut.Insert(namespace.Name)
 	}
@@ -53,6 +55,8 @@ func (c *Conductor) guardedHPA(hpa *autoscalingv2.HorizontalPodAutoscaler) guard
 		Created: hpa.CreationTimestamp.Time,
 		Target:  target(hpa.Spec.ScaleTargetRef),
 		Owner:   c.owner(hpa.Namespace, hpa.Spec.ScaleTargetRef),
+		Selects: c.history.selections[hpa.UID].owners,
+		Maker:   maker(hpa),
 		Acting:  hpa.Status.LastScaleTime != nil,
 	}
 	for _, condition := range hpa.Status.Conditions {
@@ -73,7 +77,9 @@ func (c *Conductor) guardedVPA(vpa *vpav1.VerticalPodAutoscaler) guard.Autoscale
 		UID:           vpa.UID,
 		Created:       vpa.CreationTimestamp.Time,
 		Target:        target(ref),
-		Owner:         c.owner(vpa.Namespace, ref),
+		Owner:         c.owner(vpa.Namespace, targetOf(vpa)),
+		Selects:       c.history.selections[vpa.UID].owners,
+		Maker:         maker(vpa),
 		RecommendOnly: vpa.Spec.UpdatePolicy != nil && vpa.Spec.UpdatePolicy.UpdateMode != nil && *vpa.Spec.UpdatePolicy.UpdateMode == vpav1.UpdateModeOff,
 		Recommender:   recommender(vpa),
 		Acting:        vpa.Status.Recommendation != nil,
@@ -92,6 +98,15 @@ func (c *Conductor) owner(namespace string, ref autoscalingv2.CrossVersionObject
 		return target(top)
 	}
 	return guard.Target{}
+}
+
+// maker is what controls an autoscaler.
+func maker(autoscaler metav1.Object) guard.Target {
+	owner := metav1.GetControllerOfNoCopy(autoscaler)
+	if owner == nil {
+		return guard.Target{}
+	}
+	return guard.Target{APIVersion: owner.APIVersion, Kind: owner.Kind, Name: owner.Name}
 }
 
 func target(ref autoscalingv2.CrossVersionObjectReference) guard.Target {

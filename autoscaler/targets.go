@@ -31,13 +31,23 @@ type scaleRead struct {
 	done  bool
 }
 
+// isOf tells whether a read is for the same autoscaler and target as another one.
+func (r *scaleRead) isOf(other *scaleRead) bool {
+	return r.by == other.by && r.namespace == other.namespace && r.ref == other.ref
+}
+
 // readScales reads scales, those that memory does not hold within callDeadline for all of them together: a kind whose
 // scales hang must not hold up the tick, however many targets are of it. Kinds are read side by side, so that it
 // does not hold up the others either. As a read is begun in the first half of that time only, it has
 // the other half to be answered in. What is not begun is not done, and comes first the next time: turns say who waits longest.
+// What was read for the guard is not read again: nobody acts on a scale that it has not seen.
 func (c *Conductor) readScales(ctx context.Context, turns turns, reads []*scaleRead) {
 	byKind := map[schema.GroupKind][]*scaleRead{}
 	for _, read := range reads {
+		if known := c.history.selections[read.by].read; known != nil && known.isOf(read) {
+			*read = *known
+			continue
+		}
 		var kind schema.GroupKind // none for all that are held
 		if !observe.Held(read.ref) {
 			kind = schema.FromAPIVersionAndKind(read.ref.APIVersion, read.ref.Kind).GroupKind()

@@ -47,6 +47,13 @@ type Autoscaler struct {
 	// Owner is the topmost scalable owner of the target, the zero value if it has
 	// none. An HPA on a ReplicaSet and a VPA on its Deployment meet there.
 	Owner Target
+	// Selects are the top owners of the pods that the target's scale selects, for a target of a
+	// kind of which no more is known. An HPA on an operator's object and a VPA on a set meet
+	// there, though neither owns the other.
+	Selects []Target
+	// Maker is the object that makes this autoscaler, and would make it again, like KEDA's
+	// ScaledObject; the zero value where people do.
+	Maker Target
 	// RecommendOnly is true for a VPA with update mode Off.
 	RecommendOnly bool
 	// Recommender of a VPA; empty means upstream's own.
@@ -63,6 +70,12 @@ type Autoscaler struct {
 // one matches any.
 type site struct{ namespace, kind, name string }
 
+// stake is a claim at one of its places.
+type stake struct {
+	*claim
+	at Target
+}
+
 // claim is an autoscaler's right to its target in this decision.
 type claim struct {
 	Autoscaler
@@ -72,6 +85,8 @@ type claim struct {
 	refused bool
 	// others are the claims in conflict with this one, and of the other fate.
 	others []*claim
+	// met is the place where it met the first of them.
+	met Target
 }
 
 // strength of a claim by what is known of the past.
@@ -83,8 +98,8 @@ const (
 	holding
 )
 
-func newClaim(a Autoscaler, in Input) claim {
-	return claim{
+func newClaim(a Autoscaler, in Input) *claim {
+	return &claim{
 		Autoscaler: a,
 		strength:   pastStrength(a, in.History),
 		bystander:  a.RecommendOnly && in.Options.AllowRecommendOnly,
@@ -110,17 +125,25 @@ func pastStrength(a Autoscaler, history History) strength {
 	}
 }
 
-// target is where the claim meets others.
-func (c *claim) target() Target {
+// places are where the claim can meet others.
+func (c *claim) places() []Target {
+	top := c.Target
 	if c.Owner != (Target{}) {
-		return c.Owner
+		top = c.Owner
 	}
-	return c.Target
+	return append([]Target{top}, c.Selects...)
 }
 
-func (c *claim) site() site {
-	t := c.target()
-	return site{namespace: c.Namespace, kind: t.Kind, name: t.Name}
+func (c *claim) site(place Target) site {
+	return site{namespace: c.Namespace, kind: place.Kind, name: place.Name}
+}
+
+// face notes a claim of the other fate.
+func (c *claim) face(other *claim, place Target) {
+	if len(c.others) == 0 {
+		c.met = place
+	}
+	c.others = append(c.others, other)
 }
 
 func (c *claim) record() Record {

@@ -7,7 +7,8 @@
 //
 // What it promises, for any input:
 //
-//   - of an HPA and a VPA on one target, or of two VPAs, exactly one acts;
+//   - of an HPA and a VPA on one target, or of two VPAs, exactly one acts, however each of
+//     them refers to it: see [Autoscaler.Owner] and [Autoscaler.Selects];
 //   - the one that already acts goes on; of two new ones, the older;
 //   - the answer does not depend on the order of the input, and a holder keeps its
 //     target for as long as it exists and asks for it, whatever its status says;
@@ -55,48 +56,60 @@ type Decision struct {
 
 // Decide settles every conflict among the autoscalers.
 func Decide(in Input) Decision {
-	claims := map[site][]claim{}
-	for _, a := range in.Autoscalers {
-		c := newClaim(a, in)
-		claims[c.site()] = append(claims[c.site()], c)
+	claims := make([]*claim, len(in.Autoscalers))
+	for i, a := range in.Autoscalers {
+		claims[i] = newClaim(a, in)
+	}
+	slices.SortFunc(claims, stronger)
+	sites := map[site][]stake{}
+	for _, c := range claims {
+		c.settle(sites, in.Options)
 	}
 	d := Decision{
-		Verdicts: make(map[Key]Verdict, len(in.Autoscalers)),
-		History:  make(History, len(in.Autoscalers)),
+		Verdicts: make(map[Key]Verdict, len(claims)),
+		History:  make(History, len(claims)),
 	}
-	for _, rivals := range claims {
-		settle(rivals, in.Options)
-		for _, c := range rivals {
-			d.Verdicts[c.Key] = c.verdict(in.Options)
-			d.History[c.UID] = c.record()
-		}
+	for _, c := range claims {
+		d.Verdicts[c.Key] = c.verdict(in.Options)
+		d.History[c.UID] = c.record()
 	}
 	return d
 }
 
-// settle hands the target to the strongest claims: in order of strength, each one is
-// allowed unless it conflicts with one allowed before.
-func settle(rivals []claim, opts Options) {
-	slices.SortFunc(rivals, stronger)
-	for i := range rivals {
-		c := &rivals[i]
-		c.refused = slices.ContainsFunc(rivals[:i], func(w claim) bool {
-			return !w.refused && conflict(&w, c, opts)
-		})
+// settle comes to each claim in the order of their strength: it is allowed unless it conflicts
+// with one allowed before. Sites are where those before have met it.
+func (c *claim) settle(sites map[site][]stake, opts Options) {
+	before := c.rivals(sites, opts)
+	c.refused = slices.ContainsFunc(before, func(s stake) bool { return !s.refused })
+	for _, s := range before {
+		if s.refused != c.refused {
+			c.face(s.claim, s.at)
+			s.face(c, s.at)
+		}
 	}
-	for i := range rivals {
-		for j := range rivals {
-			if w, l := &rivals[i], &rivals[j]; !w.refused && l.refused && conflict(w, l, opts) {
-				w.others = append(w.others, l)
-				l.others = append(l.others, w)
+	for _, place := range c.places() {
+		sites[c.site(place)] = append(sites[c.site(place)], stake{c, place})
+	}
+}
+
+// rivals are the claims at any place of this one that conflict with it, each once, strongest first.
+func (c *claim) rivals(sites map[site][]stake, opts Options) []stake {
+	var rivals []stake
+	for _, place := range c.places() {
+		for _, s := range sites[c.site(place)] {
+			if sameGroup(place, s.at) && conflict(c, s.claim, opts) {
+				rivals = append(rivals, s)
 			}
 		}
 	}
+	// Of several places the first is where they meet.
+	slices.SortStableFunc(rivals, func(a, b stake) int { return stronger(a.claim, b.claim) })
+	return slices.CompactFunc(rivals, func(a, b stake) bool { return a.claim == b.claim })
 }
 
 // stronger orders claims: who holds the target, who acts, who is older. The rest makes
 // the order total: timestamps have a resolution of one second.
-func stronger(a, b claim) int {
+func stronger(a, b *claim) int {
 	return cmp.Or(
 		cmp.Compare(b.strength, a.strength),
 		a.Created.Compare(b.Created),
@@ -106,8 +119,9 @@ func stronger(a, b claim) int {
 	)
 }
 
+// conflict tells whether two claims that meet exclude each other.
 func conflict(a, b *claim, opts Options) bool {
-	if a.bystander || b.bystander || !sameGroup(a.target(), b.target()) {
+	if a.bystander || b.bystander {
 		return false
 	}
 	if a.Kind == HPA && b.Kind == HPA {

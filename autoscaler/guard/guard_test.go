@@ -51,8 +51,12 @@ func wasRefused(a *Autoscaler) {
 	a.Recorded, a.Acting = Refused, true
 }
 
-func on(t Target) func(*Autoscaler)         { return func(a *Autoscaler) { a.Target = t } }
-func ownedBy(t Target) func(*Autoscaler)    { return func(a *Autoscaler) { a.Owner = t } }
+func on(t Target) func(*Autoscaler)      { return func(a *Autoscaler) { a.Target = t } }
+func ownedBy(t Target) func(*Autoscaler) { return func(a *Autoscaler) { a.Owner = t } }
+func selecting(owners ...Target) func(*Autoscaler) {
+	return func(a *Autoscaler) { a.Selects = owners }
+}
+func madeBy(t Target) func(*Autoscaler)     { return func(a *Autoscaler) { a.Maker = t } }
 func in(namespace string) func(*Autoscaler) { return func(a *Autoscaler) { a.Namespace = namespace } }
 func uid(u UID) func(*Autoscaler)           { return func(a *Autoscaler) { a.UID = u } }
 func by(recommender string) func(*Autoscaler) {
@@ -84,6 +88,7 @@ func TestDecide(t *testing.T) {
 	withVersion := func(v string) Target { w := web; w.APIVersion = v; return w }
 	replicaSet := Target{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "web-5d9"}
 	operator := Target{APIVersion: "db.example.com/v1", Kind: "Cluster", Name: "db"}
+	crew := Target{APIVersion: "example.com/v1", Kind: "Crew", Name: "crew"}
 
 	tests := map[string]struct {
 		objects []Autoscaler
@@ -116,6 +121,26 @@ func TestDecide(t *testing.T) {
 			objects: []Autoscaler{hpa("h", 2), vpa("v", 1, on(replicaSet), ownedBy(web))}, want: []string{"HPA/h"}},
 		"a custom resource owns the targets of both": {
 			objects: []Autoscaler{hpa("h", 2, on(db), ownedBy(operator)), vpa("v", 1, on(operator))}, want: []string{"HPA/h"}},
+		"an operator's object selects the pods of a set": {
+			objects: []Autoscaler{hpa("h", 1, on(operator), selecting(db)), vpa("v", 2, on(db))}, want: []string{"VPA/v"}},
+		"and the other way round": {
+			objects: []Autoscaler{hpa("h", 2, on(db)), vpa("v", 1, on(operator), selecting(db))}, want: []string{"HPA/h"}},
+		"it selects the pods of a set that another object owns": {
+			objects: []Autoscaler{hpa("h", 2, on(crew), selecting(operator)), vpa("v", 1, on(db), ownedBy(operator))}, want: []string{"HPA/h"}},
+		"two objects select the pods of one set": {
+			objects: []Autoscaler{hpa("h", 2, on(crew), selecting(web, db)), vpa("v", 1, on(operator), selecting(db))}, want: []string{"HPA/h"}},
+		"two objects select pods of their own": {
+			objects: []Autoscaler{hpa("h", 2, on(crew), selecting(web)), vpa("v", 1, on(operator), selecting(db))}, want: []string{"HPA/h", "VPA/v"}},
+		"what is selected is of another group": {
+			objects: []Autoscaler{hpa("h", 2, on(crew), selecting(db)), vpa("v", 1, on(Target{"example.com/v1", "StatefulSet", "db"}))}, want: []string{"HPA/h", "VPA/v"}},
+		"what is selected is in another namespace": {
+			objects: []Autoscaler{hpa("h", 2, on(crew), selecting(db)), vpa("v", 1, on(db), in("test"))}, want: []string{"HPA/h", "VPA/v"}},
+		"two HPAs that select the same pods are not ours to judge": {
+			objects: []Autoscaler{hpa("h", 2, on(crew), selecting(db)), hpa("i", 1, on(db))}, want: []string{"HPA/h", "HPA/i"}},
+		"one HPA in the way of the VPAs of two sets": {
+			objects: []Autoscaler{hpa("h", 3, on(crew), selecting(web, db)), vpa("v", 1, on(db)), vpa("w", 2, on(web))}, want: []string{"HPA/h"}},
+		"the VPA of one of two sets in the way of an HPA, which is in nobody's way then": {
+			objects: []Autoscaler{hpa("h", 2, on(crew), selecting(web, db)), vpa("v", 3, on(db)), vpa("w", 1, on(web))}, want: []string{"VPA/v", "VPA/w"}},
 		"two VPAs, the older works":         {objects: []Autoscaler{vpa("v", 1), vpa("w", 2)}, want: []string{"VPA/w"}},
 		"two VPAs, the one that acts works": {objects: []Autoscaler{vpa("v", 1, isActing), vpa("w", 2)}, want: []string{"VPA/v"}},
 		"two VPAs of two recommenders":      {objects: []Autoscaler{vpa("v", 1), vpa("w", 2, by(""))}, want: []string{"VPA/w"}},
@@ -153,6 +178,7 @@ func TestDecide(t *testing.T) {
 // Each story is a sequence of observations, history handed from one to the next.
 func TestDecideOverTime(t *testing.T) {
 	h, v := hpa("h", 1), vpa("v", 2)
+	crew := Target{APIVersion: "example.com/v1", Kind: "Crew", Name: "crew"}
 	type step struct {
 		objects []Autoscaler
 		options Options
@@ -206,6 +232,12 @@ func TestDecideOverTime(t *testing.T) {
 		"switching the younger VPA off ends the conflict where that is allowed": {
 			{objects: []Autoscaler{hpa("h", 3), v}, options: recommendOnly, want: []string{"HPA/h"}},
 			{objects: []Autoscaler{hpa("h", 3), vpa("v", 2, off)}, options: recommendOnly, want: []string{"HPA/h", "VPA/v"}},
+		},
+		"a holder that selects a set's pods later keeps its own from the set's VPA": {
+			{objects: []Autoscaler{hpa("h", 1, isActing, on(crew)), vpa("v", 2, on(db))}, want: []string{"HPA/h", "VPA/v"}},
+			{objects: []Autoscaler{hpa("h", 1, isActing, on(crew), selecting(db)), vpa("v", 2, on(db))}, want: []string{"HPA/h"}},
+			{objects: []Autoscaler{hpa("h", 1, on(crew), selecting(db)), vpa("v", 2, on(db), isActing)}, want: []string{"HPA/h"}},
+			{objects: []Autoscaler{hpa("h", 1, on(crew)), vpa("v", 2, on(db))}, want: []string{"HPA/h", "VPA/v"}},
 		},
 		"a namespace that opts out ends the conflict": {
 			{objects: []Autoscaler{h, v}, want: []string{"VPA/v"}},
@@ -262,6 +294,26 @@ func TestRefusalSays(t *testing.T) {
 			winners: []Autoscaler{vpa("v", 2)},
 			loser:   []Autoscaler{hpa("h", 1, on(Target{"apps/v1", "ReplicaSet", "web-5d9"}), ownedBy(web))},
 			reason:  TargetHasVPA, want: []string{"target ReplicaSet/web-5d9 (owned by Deployment/web) already"},
+		},
+		"the other's target, where it is another": {
+			winners: []Autoscaler{vpa("v", 2)},
+			loser:   []Autoscaler{hpa("h", 1, on(Target{"apps/v1", "ReplicaSet", "web-5d9"}), ownedBy(web))},
+			reason:  TargetHasVPA, want: []string{`already has VerticalPodAutoscaler "v" on Deployment/web;`},
+		},
+		"whose pods both select": {
+			winners: []Autoscaler{vpa("v", 2, on(db))},
+			loser:   []Autoscaler{hpa("h", 1, on(Target{"example.com/v1", "Crew", "crew"}), selecting(web, db))},
+			reason:  TargetHasVPA, want: []string{`target Crew/crew (which selects pods of StatefulSet/db) already has VerticalPodAutoscaler "v" on StatefulSet/db;`},
+		},
+		"what makes the HPA again": {
+			winners: []Autoscaler{hpa("keda-hpa-web", 2, madeBy(Target{"keda.sh/v1alpha1", "ScaledObject", "queue"}))},
+			loser:   []Autoscaler{vpa("v", 1)},
+			reason:  TargetHasHPA, want: []string{`; HorizontalPodAutoscaler "keda-hpa-web" is made by ScaledObject "queue": delete or change that`},
+		},
+		"what makes the refused one again": {
+			winners: []Autoscaler{vpa("v", 2)},
+			loser:   []Autoscaler{hpa("keda-hpa-web", 1, madeBy(Target{"keda.sh/v1alpha1", "ScaledObject", "queue"}))},
+			reason:  TargetHasVPA, want: []string{`is made by ScaledObject "queue": delete or change that`},
 		},
 		"that upstream's recommender does not listen": {
 			winners: []Autoscaler{hpa("h", 2)}, loser: []Autoscaler{vpa("v", 1, by(""))},

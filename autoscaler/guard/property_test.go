@@ -6,6 +6,7 @@ package guard
 import (
 	"fmt"
 	"math/rand"
+	"slices"
 	"testing"
 	"time"
 
@@ -43,6 +44,11 @@ func (w world) autoscaler(name int) Autoscaler {
 	if w.Intn(4) == 0 {
 		a.Owner = w.target()
 	}
+	if w.Intn(4) == 0 {
+		for range 1 + w.Intn(3) {
+			a.Selects = append(a.Selects, w.target())
+		}
+	}
 	return a
 }
 
@@ -65,20 +71,21 @@ func (w world) options() Options {
 // collide is the rule of the package comment, written for two autoscalers alone.
 func collide(a, b Autoscaler, o Options) bool {
 	left := func(a Autoscaler) bool { return a.Kind == VPA && a.RecommendOnly && o.AllowRecommendOnly }
-	place := func(a Autoscaler) Target {
+	places := func(a Autoscaler) []Target {
 		if a.Owner.Name != "" {
-			return a.Owner
+			return append(a.Selects, a.Owner)
 		}
-		return a.Target
+		return append(a.Selects, a.Target)
 	}
 	groups := map[string]string{"apps/v1": "apps", "apps/v1beta1": "apps", "example.com/v1": "example.com"}
-	p, q := place(a), place(b)
+	one := func(p, q Target) bool {
+		return p.Kind == q.Kind && p.Name == q.Name && (p.APIVersion == "" || q.APIVersion == "" || groups[p.APIVersion] == groups[q.APIVersion])
+	}
+	meet := slices.ContainsFunc(places(a), func(p Target) bool {
+		return slices.ContainsFunc(places(b), func(q Target) bool { return one(p, q) })
+	})
 	switch {
-	case a.Key == b.Key || a.Namespace != b.Namespace || left(a) || left(b):
-		return false
-	case p.Kind != q.Kind || p.Name != q.Name:
-		return false
-	case p.APIVersion != "" && q.APIVersion != "" && groups[p.APIVersion] != groups[q.APIVersion]:
+	case a.Key == b.Key || a.Namespace != b.Namespace || left(a) || left(b) || !meet:
 		return false
 	case a.Kind != b.Kind:
 		return !o.OptedOut.Has(a.Namespace)

@@ -59,7 +59,7 @@ func (c *claim) verdict(opts Options) Verdict {
 	case len(c.others) > 0:
 		return Verdict{Allowed: true, Reason: HoldsTarget, Others: keys(c.others), Message: fmt.Sprintf(
 			"target %s is also wanted by %s, not acted on while this %s works: delete one of them or change its target",
-			c.place(), titles(c.others), c.Kind)}
+			c.place(), c.titles(), c.Kind) + c.makers()}
 	default:
 		return Verdict{Allowed: true}
 	}
@@ -71,19 +71,35 @@ func (c *claim) refusal(opts Options) string {
 		advice = "one VPA sizes a workload"
 	}
 	m := fmt.Sprintf("target %s already has %s; this %s is not acted on until one of them is deleted or changes its target: %s",
-		c.place(), titles(c.others), c.Kind, advice)
+		c.place(), c.titles(), c.Kind, advice) + c.makers()
 	if c.Kind == VPA && c.Recommender != opts.Recommender {
 		m += fmt.Sprintf("; recommender %q is not Berth's and may still act on it", c.recommender())
 	}
 	return m
 }
 
-// place names the target as the autoscaler writes it, and its owner where they meet.
+// place names the target as the autoscaler writes it, and where it meets the others if that is
+// somewhere else.
 func (c *claim) place() string {
-	if own, top := c.Target.String(), c.target().String(); top != own {
-		return own + " (owned by " + top + ")"
+	switch {
+	case same(c.met, c.Target):
+		return c.Target.String()
+	case same(c.met, c.Owner):
+		return c.Target.String() + " (owned by " + c.met.String() + ")"
+	default:
+		return c.Target.String() + " (which selects pods of " + c.met.String() + ")"
 	}
-	return c.Target.String()
+}
+
+// makers names who would make an autoscaler again that is deleted.
+func (c *claim) makers() string {
+	text := ""
+	for _, one := range append([]*claim{c}, c.others...) {
+		if one.Maker != (Target{}) {
+			text += fmt.Sprintf("; %s is made by %s %q: delete or change that", one.title(), one.Maker.Kind, one.Maker.Name)
+		}
+	}
+	return text
 }
 
 // recommender of a VPA that names none is upstream's, which is called default.
@@ -97,10 +113,16 @@ func (c *claim) recommender() string {
 // String is the target as people write it, like Deployment/web.
 func (t Target) String() string { return t.Kind + "/" + t.Name }
 
-func titles(claims []*claim) string {
-	names := make([]string, len(claims))
-	for i, c := range claims {
-		names[i] = fmt.Sprintf("%s %q", c.Kind, c.Name)
+func (c *claim) title() string { return fmt.Sprintf("%s %q", c.Kind, c.Name) }
+
+// titles names the others, with their targets where those are others.
+func (c *claim) titles() string {
+	names := make([]string, len(c.others))
+	for i, other := range c.others {
+		names[i] = other.title()
+		if !same(other.Target, c.Target) {
+			names[i] += " on " + other.Target.String()
+		}
 	}
 	return strings.Join(names, " and ")
 }

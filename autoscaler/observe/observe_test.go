@@ -155,11 +155,52 @@ func TestTopOwner(t *testing.T) {
 		"not there":      {of: ref("apps/v1", "StatefulSet", "gone"), want: ref("apps/v1", "StatefulSet", "gone")},
 		"owns itself":    {of: ref("apps/v1", "ReplicaSet", "loop"), want: ref("apps/v1", "ReplicaSet", "loop")},
 		"another kind":   {of: ref("example.com/v1", "Ring", "one"), want: ref("example.com/v1", "Ring", "one")},
+		"another group":  {of: ref("example.com/v1", "ReplicaSet", "web-1"), want: ref("example.com/v1", "ReplicaSet", "web-1")},
 		"broken version": {of: ref("a/b/c", "Ring", "one"), want: ref("a/b/c", "Ring", "one")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(tc.want, r.TopOwner("prod", tc.of)); diff != "" {
 				t.Errorf("owner (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTopOwners(t *testing.T) {
+	labelled := func(name, app string, owners []metav1.OwnerReference) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Namespace: "prod", Name: name, Labels: map[string]string{"app": app}, OwnerReferences: owners}
+	}
+	template := func(app string) corev1.PodTemplateSpec {
+		return corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": app}}}
+	}
+	web, idle := deployment("web"), deployment("idle")
+	idle.Spec.Template = template("idle")
+	elsewhere := idle.DeepCopy()
+	elsewhere.Namespace, elsewhere.Name = "test", "elsewhere"
+	r := reader(t, web, idle, elsewhere,
+		&appsv1.ReplicaSet{ObjectMeta: labelled("web-1", "web", ownedBy("Deployment", "web"))},
+		&appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: "db", OwnerReferences: ownedBy("Cluster", "pg")}, Spec: appsv1.StatefulSetSpec{Template: template("db")}},
+		&corev1.Pod{ObjectMeta: labelled("web-1-a", "web", ownedBy("ReplicaSet", "web-1"))},
+		&corev1.Pod{ObjectMeta: labelled("web-1-b", "web", ownedBy("ReplicaSet", "web-1"))},
+		&corev1.Pod{ObjectMeta: labelled("bare", "web", nil)},
+		&corev1.Pod{ObjectMeta: labelled("done", "web", ownedBy("Job", "backup")), Status: corev1.PodStatus{Phase: corev1.PodSucceeded}},
+	)
+	for name, tc := range map[string]struct {
+		selector string
+		want     []autoscalingv2.CrossVersionObjectReference
+	}{
+		"of pods":               {selector: "app=web", want: []autoscalingv2.CrossVersionObjectReference{ref("apps/v1", "Deployment", "web"), ref("v1", "Pod", "bare")}},
+		"of pods that are away": {selector: "app=idle", want: []autoscalingv2.CrossVersionObjectReference{ref("apps/v1", "Deployment", "idle")}},
+		"an operator's":         {selector: "app=db", want: []autoscalingv2.CrossVersionObjectReference{ref("apps/v1", "Cluster", "pg")}},
+		"of none":               {selector: "app=other"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			selector, err := labels.Parse(tc.selector)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, r.TopOwners("prod", selector)); diff != "" {
+				t.Errorf("owners (-want +got):\n%s", diff)
 			}
 		})
 	}
