@@ -58,6 +58,11 @@ func vpa(target string, mode vpav1.UpdateMode) *vpaV1 {
 // edited is a copy of the object with other metadata.
 func edited[T metav1.Object](o T, edit func(T)) T { edit(o); return o }
 
+// madeBy is the reference to a controller.
+func madeBy(kind, name string) []metav1.OwnerReference {
+	return []metav1.OwnerReference{{APIVersion: "example.com/v1", Kind: "Other", Name: "other"}, {APIVersion: "example.com/v1", Kind: kind, Name: name, Controller: new(true)}}
+}
+
 const (
 	web       = "apps/v1 Deployment web"
 	set       = "apps/v1 StatefulSet db"
@@ -102,6 +107,15 @@ func TestAdmission(t *testing.T) {
 		"VPA where both are allowed": {
 			present: []runtime.Object{edited(hpa(web), func(o *hpaV2) { o.Namespace = "both" })},
 			new:     edited(vpa(web, recreate), func(o *vpaV1) { o.Namespace = "both" })},
+		"VPA beside KEDA's HPA": {
+			present: []runtime.Object{edited(hpa(web), func(o *hpaV2) { o.OwnerReferences = madeBy("ScaledObject", "queue") })}, new: vpa(web, recreate),
+			refused: `delete or change ScaledObject "queue", which makes it, first, or label`},
+		"HPA beside an operator's VPA": {
+			present: []runtime.Object{edited(vpa(web, recreate), func(o *vpaV1) { o.OwnerReferences = madeBy("Database", "db") })}, new: hpa(web),
+			refused: `delete or change Database "db", which makes it, first, or label`},
+		"VPA beside HPA that somebody owns": {
+			present: []runtime.Object{edited(hpa(web), func(o *hpaV2) { o.OwnerReferences = []metav1.OwnerReference{{Kind: "App", Name: "app"}} })}, new: vpa(web, recreate),
+			refused: `stateful ones; delete it first, or label`},
 		"VPA Off where that is allowed":       {settings: recommendOnly, present: []runtime.Object{hpa(web)}, new: vpa(web, switchOff)},
 		"VPA Recreate where Off is allowed":   {settings: recommendOnly, present: []runtime.Object{hpa(web)}, new: vpa(web, recreate), refused: byHPA},
 		"VPA without mode where Off may be":   {settings: recommendOnly, present: []runtime.Object{hpa(web)}, new: vpa(web, ""), refused: byHPA},
