@@ -118,7 +118,7 @@ func (d *decider) move(g *group, m *member, insteadOf string) {
 	case a.Created == nil:
 		m.wait(cmp.Or(a.Reason, "the admission policy that gives sizes is not installed") + ": nothing is evicted for its size")
 	case !m.to.nearly(a.Created):
-		m.wait("its successor would not get this size: " + a.Created.describe(m.to))
+		m.wait("its successor would not get this size: " + a.Created.Describe(m.to))
 	case !a.Fits, a.Coming:
 		d.out.Rooms = append(d.out.Rooms, Room{Target: g.Key, Pod: m.Object, Sizes: m.to})
 		m.wait("no node has room for its successor: " + cmp.Or(a.Reason, "one is asked for"))

@@ -83,7 +83,7 @@ func (d *decider) gather(t Target) *group {
 			m.told.From[name] = have[name]
 		}
 		if m.wants() {
-			m.told.Reason = m.to.describe(have) + ": " + reason
+			m.told.Reason = m.to.Describe(have) + ": " + reason
 		}
 		if p.Object.DeletionTimestamp == nil {
 			g.live++

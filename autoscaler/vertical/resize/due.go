@@ -9,6 +9,7 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
 )
 
@@ -48,9 +49,9 @@ func judge(now time.Time, cfg Config, t Target, p Pod, recs []Recommendation) du
 			case !ok:
 				d.grows, outside = true, fmt.Sprintf("%s: no %s request", rec.Container, name)
 			case hasLower && request.Cmp(lower) < 0:
-				outside = fmt.Sprintf("%s: %s request %s is below the lower bound %s", rec.Container, name, request.String(), lower.String())
+				outside = outOf(rec.Container, name, request, "below the lower", lower)
 			case hasUpper && request.Cmp(upper) > 0:
-				outside = fmt.Sprintf("%s: %s request %s is above the upper bound %s", rec.Container, name, request.String(), upper.String())
+				outside = outOf(rec.Container, name, request, "above the upper", upper)
 			}
 		}
 	}
@@ -64,6 +65,11 @@ func judge(now time.Time, cfg Config, t Target, p Pod, recs []Recommendation) du
 	d.oom = oom != ""
 	d.yes, d.reason = d.verdict(now, cfg, p.Object, outside, oom)
 	return d
+}
+
+func outOf(container string, name v1.ResourceName, request resource.Quantity, which string, bound resource.Quantity) string {
+	is, at := legible(request, bound)
+	return fmt.Sprintf("%s: %s request %s is %s bound %s", container, name, is, which, at)
 }
 
 func (d due) verdict(now time.Time, cfg Config, pod *v1.Pod, outside, oom string) (bool, string) {

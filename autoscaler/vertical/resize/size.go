@@ -206,8 +206,8 @@ func put(list *v1.ResourceList, name v1.ResourceName, q resource.Quantity) {
 	(*list)[name] = q
 }
 
-// describe tells what changes, for people: "db: memory 1Gi to 2Gi (limit 2Gi to 4Gi)".
-func (s Sizes) describe(from Sizes) string {
+// Describe tells what changes, for people: "db: memory 1Gi to 2Gi (limit 2Gi to 4Gi)".
+func (s Sizes) Describe(from Sizes) string {
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(s)) {
 		for _, r := range resizable() {
@@ -217,14 +217,33 @@ func (s Sizes) describe(from Sizes) string {
 			if was.Cmp(now) == 0 && lwas.Cmp(lnow) == 0 {
 				continue
 			}
-			part := fmt.Sprintf("%s: %s %s to %s", name, r, was.String(), now.String())
+			low, high := legible(was, now)
+			part := fmt.Sprintf("%s: %s %s to %s", name, r, low, high)
 			if !lwas.IsZero() || !lnow.IsZero() {
-				part += fmt.Sprintf(" (limit %s to %s)", lwas.String(), lnow.String())
+				low, high = legible(lwas, lnow)
+				part += fmt.Sprintf(" (limit %s to %s)", low, high)
 			}
 			parts = append(parts, part)
 		}
 	}
 	return strings.Join(parts, ", ")
+}
+
+// legible are two amounts for people: those that have more digits than anybody reads are rounded to mebibytes, unless
+// they would look the same then.
+func legible(a, b resource.Quantity) (string, string) {
+	if x, y := rounded(a), rounded(b); x != y {
+		return x, y
+	}
+	return a.String(), b.String()
+}
+
+func rounded(q resource.Quantity) string {
+	const mebi, most = 1 << 20, 6
+	if text := q.String(); len(text) <= most || q.Value() < mebi {
+		return text
+	}
+	return resource.NewQuantity((q.Value()+mebi/2)/mebi*mebi, resource.BinarySI).String()
 }
 
 // policyFor is the policy that names the container, else the one for all, else nil.
