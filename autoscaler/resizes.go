@@ -16,6 +16,7 @@ import (
 	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
 	"k8s.io/klog/v2"
 
+	"github.com/berth-dev/berth/autoscaler/config"
 	"github.com/berth-dev/berth/autoscaler/metrics"
 	"github.com/berth-dev/berth/autoscaler/vertical"
 	"github.com/berth-dev/berth/autoscaler/vertical/resize"
@@ -41,7 +42,7 @@ type resizeHistory struct {
 func (c *Conductor) decideSizes(ctx context.Context, all []*sized, known bool) {
 	h := &c.history.resizing
 	hold := c.holdSizes(ctx, known)
-	in := resize.Input{Now: c.now(), Config: c.resizeConfig(), History: h.engine, Refused: h.refused}
+	in := resize.Input{Now: c.now(), Config: ResizeConfig(c.config.Vertical), History: h.engine, Refused: h.refused}
 	seen, vpas := map[types.UID]string{}, map[resize.Key]*vpav1.VerticalPodAutoscaler{}
 	for _, s := range all {
 		advised, ok := c.history.advised[s.key()]
@@ -109,8 +110,9 @@ func (c *Conductor) holdSizes(ctx context.Context, known bool) string {
 	return ""
 }
 
-func (c *Conductor) resizeConfig() resize.Config {
-	v, out := c.config.Vertical, resize.DefaultConfig()
+// ResizeConfig is what the resize engine takes of the configuration.
+func ResizeConfig(v config.Vertical) resize.Config {
+	out := resize.DefaultConfig()
 	out.Settle = v.MinPodAge.Duration
 	out.Deferred, out.InProgress = v.DeferredTimeout.Duration, v.ResizeTimeout.Duration
 	out.BackOff = v.ResizeBackoff.Duration
@@ -158,7 +160,15 @@ func (c *Conductor) memoryOf(pod *corev1.Pod) map[string]resize.Bytes {
 		return nil
 	}
 	usage, ok := c.history.usage.Pod(pod.Namespace, pod.Name)
-	if !ok || usage.Timestamp.Before(pod.CreationTimestamp.Time) {
+	if !ok {
+		return nil
+	}
+	return MemoryOf(pod, usage)
+}
+
+// MemoryOf is what the containers of a pod use, nil where another pod of its name was measured.
+func MemoryOf(pod *corev1.Pod, usage metrics.PodUsage) map[string]resize.Bytes {
+	if usage.Timestamp.Before(pod.CreationTimestamp.Time) {
 		return nil
 	}
 	used := map[string]resize.Bytes{}

@@ -47,7 +47,7 @@ func (c *Conductor) observeSized(ctx context.Context, vpas []*vpav1.VerticalPodA
 		if !c.berths(vpa) || !verdicts[vpaKey(vpa)].Allowed || !c.remembers(vpa) {
 			continue
 		}
-		read := &scaleRead{by: vpa.UID, namespace: vpa.Namespace, ref: targetOf(vpa)}
+		read := &scaleRead{by: vpa.UID, namespace: vpa.Namespace, ref: TargetOf(vpa)}
 		if last, ok := c.history.scales[vpa.UID]; ok && !fresh && !observe.Held(read.ref) && last.ref == read.ref {
 			read = last
 		}
@@ -67,8 +67,8 @@ func (c *Conductor) observeSized(ctx context.Context, vpas []*vpav1.VerticalPodA
 	return all
 }
 
-// targetOf is the target of a VPA. As upstream's do, one of a well-known kind needs no apiVersion.
-func targetOf(vpa *vpav1.VerticalPodAutoscaler) autoscalingv2.CrossVersionObjectReference {
+// TargetOf is the target of a VPA that names one. As upstream's do, one of a well-known kind needs no apiVersion.
+func TargetOf(vpa *vpav1.VerticalPodAutoscaler) autoscalingv2.CrossVersionObjectReference {
 	ref := autoscalingv2.CrossVersionObjectReference(*vpa.Spec.TargetRef)
 	if ref.APIVersion == "" && (ref.Kind == "Deployment" || ref.Kind == "ReplicaSet" || ref.Kind == "StatefulSet") {
 		ref.APIVersion = appsv1.SchemeGroupVersion.String()
@@ -86,8 +86,7 @@ func (c *Conductor) recallScales(ctx context.Context, reads []*scaleRead) {
 	}
 }
 
-// resolve finds the pods of a target, none where it cannot be read. Of a StatefulSet or Deployment they are those
-// that it owns: labels may be shared.
+// resolve finds the pods of a target, none where it cannot be read.
 func (c *Conductor) resolve(ctx context.Context, s *sized, read *scaleRead) {
 	s.read, s.err = read.done, read.err
 	if !read.done {
@@ -97,31 +96,49 @@ func (c *Conductor) resolve(ctx context.Context, s *sized, read *scaleRead) {
 		klog.FromContext(ctx).V(2).Info("The target of a VPA cannot be read", "vpa", klog.KObj(s.vpa), "err", read.err)
 		return
 	}
-	selector, err := labels.Parse(read.scale.Selector)
-	if err != nil || read.scale.Selector == "" {
-		return
+	w := WorkloadOf(c.reader, s.vpa.Namespace, read.ref, read.scale)
+	s.set, s.deployment, s.replicas, s.pods = w.Set, w.Deployment, w.Replicas, w.Pods
+}
+
+// Workload is what a VPA sizes.
+type Workload struct {
+	// Set or Deployment owns the pods, or neither does.
+	Set        *appsv1.StatefulSet
+	Deployment *appsv1.Deployment
+	Replicas   int
+	Pods       []*corev1.Pod
+}
+
+// WorkloadOf finds the workload of a target, and its pods. Of a StatefulSet or Deployment they are those that it owns:
+// labels may be shared.
+func WorkloadOf(reader *observe.Reader, namespace string, ref autoscalingv2.CrossVersionObjectReference, scale observe.Scale) Workload {
+	var w Workload
+	selector, err := labels.Parse(scale.Selector)
+	if err != nil || scale.Selector == "" {
+		return w
 	}
-	s.pods, s.replicas = c.reader.PodsOf(s.vpa.Namespace, selector), int(read.scale.SpecReplicas)
-	switch top := c.ownerOfAll(s.vpa.Namespace, read.ref, s.pods); top.Kind {
+	w.Pods, w.Replicas = reader.PodsOf(namespace, selector), int(scale.SpecReplicas)
+	switch top := ownerOfAll(reader, ref, w.Pods); top.Kind {
 	case "StatefulSet":
-		s.set = c.reader.StatefulSet(s.vpa.Namespace, top.Name)
+		w.Set = reader.StatefulSet(namespace, top.Name)
 	case "Deployment":
-		s.deployment = c.reader.Deployment(s.vpa.Namespace, top.Name)
+		w.Deployment = reader.Deployment(namespace, top.Name)
 	}
-	if s.set != nil || s.deployment != nil {
-		s.pods = c.ownedBy(s, s.pods)
+	if w.Set != nil || w.Deployment != nil {
+		w.Pods = w.owned(reader)
 	}
+	return w
 }
 
 // ownerOfAll is the StatefulSet or Deployment that a target is, or that owns all of its pods: that of an
 // operator's resource is found by its pods.
-func (c *Conductor) ownerOfAll(namespace string, ref autoscalingv2.CrossVersionObjectReference, pods []*corev1.Pod) autoscalingv2.CrossVersionObjectReference {
+func ownerOfAll(reader *observe.Reader, ref autoscalingv2.CrossVersionObjectReference, pods []*corev1.Pod) autoscalingv2.CrossVersionObjectReference {
 	if observe.Held(ref) && ref.Kind != "ReplicaSet" {
 		return ref
 	}
 	var found autoscalingv2.CrossVersionObjectReference
 	for i, pod := range pods {
-		top := c.reader.Scaled(pod)
+		top := reader.Scaled(pod)
 		if i > 0 && top != found {
 			return autoscalingv2.CrossVersionObjectReference{}
 		}
@@ -130,16 +147,16 @@ func (c *Conductor) ownerOfAll(namespace string, ref autoscalingv2.CrossVersionO
 	return found
 }
 
-// ownedBy keeps the pods of the workload alone.
-func (c *Conductor) ownedBy(s *sized, pods []*corev1.Pod) []*corev1.Pod {
+// owned are the pods of the StatefulSet or Deployment alone.
+func (w Workload) owned(reader *observe.Reader) []*corev1.Pod {
 	var owned []*corev1.Pod
-	for _, pod := range pods {
+	for _, pod := range w.Pods {
 		owner := metav1.GetControllerOfNoCopy(pod)
 		switch {
 		case owner == nil:
 			continue
-		case s.set != nil && owner.UID == s.set.UID:
-		case s.deployment != nil && owner.Kind == "ReplicaSet" && c.reader.Scaled(pod).Name == s.deployment.Name:
+		case w.Set != nil && owner.UID == w.Set.UID:
+		case w.Deployment != nil && owner.Kind == "ReplicaSet" && reader.Scaled(pod).Name == w.Deployment.Name:
 		default:
 			continue
 		}
