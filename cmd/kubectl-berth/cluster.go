@@ -11,6 +11,7 @@ import (
 	"github.com/berth-dev/berth/plugins/policies"
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/runtime"
+	vpaclient "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/client/clientset/versioned/typed/autoscaling.k8s.io/v1"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/ptr"
@@ -23,6 +24,7 @@ const defaultTimeout = "30s"
 type cluster struct {
 	kube      kubernetes.Interface
 	policies  policyLister
+	vpas      vpaclient.AutoscalingV1Interface
 	namespace string
 	now       func() time.Time
 
@@ -60,7 +62,7 @@ func (o *options) add(cmd *cobra.Command) {
 	complete(cmd, "output", cobra.FixedCompletions([]string{formatTable, formatYAML, formatJSON}, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// addScaling gives a command the flags that HPAs need besides.
+// addScaling gives a command the flags that HPAs and VPAs need besides.
 func (o *options) addScaling(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.autoscalerConfigFile, "autoscaler-config", "", "The autoscaler's AutoscalerConfiguration file. Without it, the ConfigMap is read that the Deployment berth-autoscaler mounts.")
 	cmd.Flags().StringVar(&o.autoscalerNamespace, "autoscaler-namespace", autoscaler.Namespace, "The namespace of the Deployment berth-autoscaler.")
@@ -85,13 +87,17 @@ func (o *options) connect() (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	vpas, err := vpaclient.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
 	config.AcceptContentTypes, config.ContentType = runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON, runtime.ContentTypeProtobuf
 	kube, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, err
 	}
 	return &cluster{
-		kube: kube, policies: policies, namespace: namespace, now: time.Now, gauges: gauges,
+		kube: kube, policies: policies, vpas: vpas, namespace: namespace, now: time.Now, gauges: gauges,
 		schedulerNamespace: o.schedulerNamespace, autoscalerNamespace: o.autoscalerNamespace,
 		configFile: o.configFile, autoscalerConfigFile: o.autoscalerConfigFile,
 	}, nil

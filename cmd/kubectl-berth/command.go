@@ -25,81 +25,6 @@ func arguments(argv []string) []string {
 	return argv[1:]
 }
 
-const (
-	rootLong = `See where the ordinals of stateful applications belong, and why, and what the
-autoscaler makes of the metrics of an HPA.
-
-The answers are those of Berth's scheduler and autoscaler, worked out by the
-same code from what exists now. Nothing is written.`
-
-	planLong = `Print where each wanted ordinal of a set belongs, why, and where its pod and
-its volumes are.
-
-A set is a StatefulSet (sts/NAME), or the pods of an operator that a
-PlacementPolicy selects and finds the ordinal of (pp/NAME).`
-
-	planExample = `  # Where the ordinals of StatefulSet db belong
-  kubectl berth plan sts/db
-
-  # Where they would be with 9 replicas
-  kubectl berth plan sts/db --replicas 9
-
-  # The pods that an operator makes, and PlacementPolicy kafka selects
-  kubectl berth plan pp/kafka -n streaming
-
-  # For programs
-  kubectl berth plan sts/db -o json`
-
-	explainLong = `Say where a pod belongs and why, and, while it has no node, what is in the way.
-
-Each node that the plan leaves is judged by the checks that one look at the API
-allows: taints, node affinity, the rules of the policy, volumes, other pods of
-the set, ports, free resources and room that is kept for others. What the scheduler said last is quoted.
-
-A pod that a StatefulSet wants and has not made yet is explained too.
-
-Of a HorizontalPodAutoscaler (hpa/NAME), print the numbers behind its decision:
-what the controller wrote last, and then, from one look at the metrics, the value,
-the ratio to the target and the proposal of each metric, what limits them, and
-whether Berth acts on HPAs, or leaves them to another controller.
-Recommendations of the last minutes, by which replicas are stabilized, are in the
-memory of the autoscaler that leads.`
-
-	explainExample = `  # Why is db-4 pending?
-  kubectl berth explain pod/db-4
-
-  # The same
-  kubectl berth explain db-4
-
-  # Why does HPA web scale, or not?
-  kubectl berth explain hpa/web`
-
-	holdsLong = `List the room that is kept for slots whose pods are away.
-
-When the pod of a slot leaves its node and its set still wants the slot, the
-scheduler keeps the room for the slot until it is back. It notes that on the
-claims of the slot, and the notes are what is listed. Sets without claims have no
-notes: room is kept for their slots too, and is not seen from here.
-
-A slot whose volume can be reached from one node only keeps its room there without
-expiry, and so does one whose policy says returnToNode: Required. For others it is
-home.holdFor of their policy, from when the pod is gone. The note has since when
-the pod leaves, so the rest of the time is given as what it is at least and at
-most.`
-
-	holdsExample = `  # The room that is kept in the namespace
-  kubectl berth holds
-
-  # In all namespaces
-  kubectl berth holds -A
-
-  # For the slots of StatefulSet db
-  kubectl berth holds sts/db
-
-  # For programs
-  kubectl berth holds -o json`
-)
-
 // newCommand returns `kubectl berth`.
 func newCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	o := newOptions()
@@ -163,21 +88,25 @@ func newPlanCommand(o *options, connect connector) *cobra.Command {
 
 func newExplainCommand(o *options, connect connector) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:               "explain (pod/NAME | hpa/NAME)",
-		Short:             "Say where a pod belongs, why, and what is in the way; or why an HPA scales",
+		Use:               "explain (pod/NAME | hpa/NAME | vpa/NAME)",
+		Short:             "Say where a pod belongs, and what is in the way; why an HPA scales; or what a VPA sizes",
 		Long:              explainLong,
 		Example:           explainExample,
-		ValidArgsFunction: completeTargets(connect, kindPod, kindHPA),
+		ValidArgsFunction: completeTargets(connect, kindPod, kindHPA, kindVPA),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			about, err := parseTarget(args, kindPod, kindHPA)
+			about, err := parseTarget(args, kindPod, kindHPA, kindVPA)
 			if err != nil {
 				return usage(cmd, err)
 			}
 			return o.run(cmd, connect, func(c *cluster) (textual, error) {
-				if about.kind == kindHPA {
+				switch about.kind {
+				case kindHPA:
 					return c.explainHPA(cmd.Context(), about.name)
+				case kindVPA:
+					return c.explainVPA(cmd.Context(), about.name)
+				default:
+					return c.explain(cmd.Context(), about.name)
 				}
-				return c.explain(cmd.Context(), about.name)
 			})
 		},
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
 
@@ -48,6 +49,10 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		"no HPAs":              {args: "explain hpa web", want: `HorizontalPodAutoscaler "web" not found: namespace "prod" has none; name another one by -n`},
 		"no right to HPAs":     {world: scaled(hpa("web")).but(forbidden("horizontalpodautoscalers", ns)), args: "explain hpa/web", want: `listing HorizontalPodAutoscalers: horizontalpodautoscalers.autoscaling is forbidden: User "jane" cannot list it` + remedyForbidden},
 		"no right to a scale":  {world: scaled(hpa("web").of("example.com/v1", "Farm")), args: "explain hpa/web", want: `reading the scale of Farm/web: farms.example.com "web" is forbidden: User "jane" cannot get it` + remedyForbidden},
+		"a VPA mistyped":       {world: sizedWorld(vpa("db").Obj()), args: "explain vpa/dv", want: `VerticalPodAutoscaler "dv" not found in namespace "prod", which has db`},
+		"no VPAs":              {args: "explain vpa db", want: `VerticalPodAutoscaler "db" not found: namespace "prod" has none; name another one by -n`},
+		"no kind of VPAs":      {world: sizedWorld().butVPAs(refusing("verticalpodautoscalers", servesNot)), args: "explain vpa/db", want: `VerticalPodAutoscaler "db" not found: the cluster serves no such kind; its CRD is not installed`},
+		"no right to VPAs":     {world: sizedWorld().butVPAs(refusing("verticalpodautoscalers", forbids)), args: "explain vpa/db", want: `listing VerticalPodAutoscalers: verticalpodautoscalers.autoscaling.k8s.io is forbidden: User "jane" cannot list it` + remedyForbidden},
 		"no such tuning":       {world: scaled(hpa("web")), args: "explain hpa/web --autoscaler-config /none.yaml", want: "--autoscaler-config: open /none.yaml: no such file or directory"},
 		"a tuning not of ours": {world: scaled(hpa("web")), args: "explain hpa/web --autoscaler-config command_test.go", want: "--autoscaler-config command_test.go: "},
 		"an ordinal too high":  {args: "explain db-3", want: `pod "db-3" not found: StatefulSet prod/db has 3 replicas, from ordinal 0; to see it scaled: kubectl berth plan sts/db --replicas N`},
@@ -87,6 +92,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 func TestCompletion(t *testing.T) {
 	usual := threeZones(set("db", 1), set("dx", 1), set("mq", 1), pod("db", 0).Obj(), pod("mq", 0).Obj(), hpa("web").Obj(), hpa("mq").Obj(),
 		&v1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "prod"}}, &v1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "test"}}).policy(t, "kafka", kafka)
+	usual.vpas = []runtime.Object{vpa("db").Obj(), vpa("mq").Obj()}
 	tests := map[string]struct {
 		world *world
 		line  []string
@@ -102,7 +108,9 @@ func TestCompletion(t *testing.T) {
 		"not pods":            {line: []string{"plan", "pod/"}},
 		"pods":                {line: []string{"explain", "pod/d"}, want: "pod/db-0"},
 		"pods by name":        {line: []string{"explain", "d"}, want: "db-0"},
-		"pods and HPAs":       {line: []string{"explain", ""}, want: "pod/ hpa/"},
+		"what is explained":   {line: []string{"explain", ""}, want: "pod/ hpa/ vpa/"},
+		"VPAs":                {line: []string{"explain", "vpa/"}, want: "vpa/db vpa/mq"},
+		"VPAs after the kind": {line: []string{"explain", "verticalpodautoscaler", "m"}, want: "mq"},
 		"HPAs":                {line: []string{"explain", "hpa/"}, want: "hpa/mq hpa/web"},
 		"HPAs after the kind": {line: []string{"explain", "horizontalpodautoscaler", "w"}, want: "web"},
 		"sets by name":        {line: []string{"plan", "d"}, want: "db dx"},

@@ -83,6 +83,8 @@ func names(ctx context.Context, connect connector, of kind) []string {
 		err = visit(ctx, c.kube.CoreV1().Pods(c.namespace).List, note)
 	case kindHPA:
 		err = visit(ctx, c.kube.AutoscalingV2().HorizontalPodAutoscalers(c.namespace).List, note)
+	case kindVPA:
+		err = visit(ctx, c.vpas.VerticalPodAutoscalers(c.namespace).List, note)
 	case kindPolicy:
 		shelf, shelfErr := shelve(ctx, c.policies)
 		if err = shelfErr; err == nil {

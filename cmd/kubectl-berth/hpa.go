@@ -47,7 +47,7 @@ func (c *cluster) explainHPA(ctx context.Context, name string) (*hpaReport, erro
 	}
 	notes = append(notes, unscalable(in)...)
 	report := newHPAReport(in, horizontal.Decide(in))
-	report.BerthActs, report.Configuration, report.Notes = s.acts(), s.tuning.origin, append(s.tuning.notes(), notes...)
+	report.BerthActs, report.Configuration, report.Notes = s.acts(), s.tuning.origin, append(s.tuning.notes("kube-controller-manager's defaults"), notes...)
 	return report, nil
 }
 
@@ -57,14 +57,6 @@ func unscalable(in horizontal.Input) (notes []string) {
 		if condition.Type == autoscalingv2.AbleToScale && condition.Reason == "FailedGetScale" && in.Scale.Absent == "" {
 			notes = append(notes, fmt.Sprintf("you may read the target, and the controller could not when it looked (%s): what is decided here is not done as long as that is so", condition.Message))
 		}
-	}
-	return notes
-}
-
-// notes says what the configuration means to HPAs.
-func (t tuning) notes() (notes []string) {
-	if t.unread != "" {
-		notes = append(notes, fmt.Sprintf("the autoscaler's configuration is not known (%s): kube-controller-manager's defaults are taken; name the file by --autoscaler-config", t.unread))
 	}
 	return notes
 }

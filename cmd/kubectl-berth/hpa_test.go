@@ -23,14 +23,17 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-func TestExplainHPA(t *testing.T) {
-	tuned := func(lines string) (args string) {
-		file := filepath.Join(t.TempDir(), "autoscaler.yaml")
-		if err := os.WriteFile(file, []byte("apiVersion: config.berth.dev/v1alpha1\nkind: AutoscalerConfiguration\n"+lines), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return "--autoscaler-config " + file
+// tuned are the arguments that name a file of the autoscaler's configuration.
+func tuned(t *testing.T, lines string) (args string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "autoscaler.yaml")
+	if err := os.WriteFile(file, []byte("apiVersion: config.berth.dev/v1alpha1\nkind: AutoscalerConfiguration\n"+lines), 0o600); err != nil {
+		t.Fatal(err)
 	}
+	return "--autoscaler-config " + file
+}
+
+func TestExplainHPA(t *testing.T) {
 	slow := autoscalingv2.HPAScalingRules{Policies: []autoscalingv2.HPAScalingPolicy{{Type: autoscalingv2.PodsScalingPolicy, Value: 3, PeriodSeconds: 60}}}
 	disabled := autoscalingv2.HPAScalingRules{SelectPolicy: ptr.To(autoscalingv2.DisabledPolicySelect)}
 	patient := autoscalingv2.HPAScalingRules{StabilizationWindowSeconds: ptr.To[int32](120)}
@@ -74,7 +77,7 @@ func TestExplainHPA(t *testing.T) {
 		"not stabilized":    {world: scaled(hpa("web").by(cpuPercent(80)).rules(plain, eager)).asks(samples{cpu: 100, pods: 4})},
 		"above the maximum": {world: scaled(hpa("web").by(cpuPercent(80))).replicas(12)},
 		"switched off":      {world: scaled(hpa("web").by(cpuPercent(80))).replicas(0)},
-		"from zero":         {world: scaled(idle).replicas(0), args: tuned("horizontal: {scaleToZero: true}\n")},
+		"from zero":         {world: scaled(idle).replicas(0), args: tuned(t, "horizontal: {scaleToZero: true}\n")},
 		"no target":         {world: scaled(hpa("web").of("apps/v1", "StatefulSet").by(cpuPercent(80)))},
 		"unknown kind":      {world: scaled(hpa("web").of("example.com/v1", "Shed").by(cpuPercent(80)))},
 		"of any kind":       {world: scaled(hpa("web").of("example.com/v1", "Barn").by(cpuPercent(60)))},
@@ -88,7 +91,7 @@ func TestExplainHPA(t *testing.T) {
 		"too slow":       {world: scaled(hpa("web").by(cpuPercent(80))).asks(samples{down: context.DeadlineExceeded})},
 		"without rights": {world: scaled(hpa("web").by(cpuPercent(80))).asks(samples{down: errForbidden})},
 		"one of two":     {world: scaled(hpa("web").by(cpuPercent(20), external("cost", average("1")), external("price", average("1"))))},
-		"observed":       {world: scaled(hpa("web").by(cpuPercent(60))), args: tuned("horizontal: {mode: Observe, tolerance: 0.6}\n")},
+		"observed":       {world: scaled(hpa("web").by(cpuPercent(60))), args: tuned(t, "horizontal: {mode: Observe, tolerance: 0.6}\n")},
 		"another controller": {world: scaled(hpa("web").by(cpuPercent(60))).tells(v1.ConditionFalse, "OtherController",
 			"another HPA controller answers for this canary: Berth decides, and writes no scale and no status, until that one is off (kube-controller-manager: add -horizontal-pod-autoscaler-controller to --controllers)")},
 		"another controller yaml": {world: scaled(hpa("web").by(cpuPercent(60))).tells(v1.ConditionFalse, "OtherController", "another HPA controller answers for this canary"), args: "-o yaml"},
@@ -97,7 +100,7 @@ func TestExplainHPA(t *testing.T) {
 		"nobody has looked":    {world: scaled(hpa("web").by(cpuPercent(60))).tells("", "", "")},
 		"no canary":            {world: scaled(hpa("web").by(cpuPercent(60))).withoutCanary()},
 		"canary not read":      {world: scaled(hpa("web").by(cpuPercent(60))).but(forbidden("horizontalpodautoscalers", config.Namespace))},
-		"nobody is looked for": {world: scaled(hpa("web").by(cpuPercent(60))).tells(v1.ConditionFalse, "OtherController", "of another time"), args: tuned("horizontal: {canary: None}\n")},
+		"nobody is looked for": {world: scaled(hpa("web").by(cpuPercent(60))).tells(v1.ConditionFalse, "OtherController", "of another time"), args: tuned(t, "horizontal: {canary: None}\n")},
 		"not readable to the controller": {world: scaled(hpa("web").by(cpuPercent(60)).said(autoscalingv2.AbleToScale, v1.ConditionFalse, "FailedGetScale",
 			`the HPA controller was unable to get the target's current scale: barns.example.com "web" is forbidden`))},
 		"configuration not found": {world: scaled(hpa("web").by(cpuPercent(85))), args: "--autoscaler-namespace elsewhere"},

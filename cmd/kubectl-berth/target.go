@@ -17,6 +17,7 @@ const (
 	kindPolicy kind = "PlacementPolicy"
 	kindPod    kind = "Pod"
 	kindHPA    kind = "HorizontalPodAutoscaler"
+	kindVPA    kind = "VerticalPodAutoscaler"
 )
 
 // spellings are the ways to write a kind, the short one first.
@@ -28,6 +29,8 @@ func (k kind) spellings() []string {
 		return []string{"pp", "placementpolicy", "placementpolicies", "placementpolicies.berth.dev"}
 	case kindHPA:
 		return []string{"hpa", "horizontalpodautoscaler", "horizontalpodautoscalers", "horizontalpodautoscaler.autoscaling", "horizontalpodautoscalers.autoscaling"}
+	case kindVPA:
+		return []string{"vpa", "verticalpodautoscaler", "verticalpodautoscalers", "verticalpodautoscaler.autoscaling.k8s.io", "verticalpodautoscalers.autoscaling.k8s.io"}
 	default:
 		return []string{"pod", "pods", "po"}
 	}

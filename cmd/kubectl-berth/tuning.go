@@ -58,3 +58,11 @@ func (c *cluster) tuned(ctx context.Context) (tuning, error) {
 	}
 	return pick(mounted, found, "an "+config.Kind)
 }
+
+// notes says what is taken where the configuration was not found.
+func (t tuning) notes(instead string) (notes []string) {
+	if t.unread != "" {
+		notes = append(notes, fmt.Sprintf("the autoscaler's configuration is not known (%s): %s are taken; name the file by --autoscaler-config", t.unread, instead))
+	}
+	return notes
+}

@@ -22,6 +22,7 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	vpafake "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/client/clientset/versioned/fake"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/kubernetes/fake"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
@@ -42,6 +43,9 @@ type world struct {
 	policies  []*v1alpha1.PlacementPolicy
 	change    func(*fake.Clientset)
 	gauges    gauges
+	// vpas are VPAs and their checkpoints; changeVPAs is what change is for others.
+	vpas       []runtime.Object
+	changeVPAs func(*vpafake.Clientset)
 }
 
 // List makes the world a policyLister.
@@ -187,17 +191,21 @@ func (w *world) runs(t *testing.T, args ...string) (stdout, stderr string, err e
 	if w.change != nil {
 		w.change(client)
 	}
+	vpas := vpafake.NewSimpleClientset(w.vpas...)
+	if w.changeVPAs != nil {
+		w.changeVPAs(vpas)
+	}
 	var out, said bytes.Buffer
 	o := newOptions()
 	cmd := newCommandFor(genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: &out, ErrOut: &said}, o, func() (*cluster, error) {
 		return &cluster{
-			kube: client, policies: w, namespace: ptr.Deref(w.namespace, ns), now: func() time.Time { return now }, gauges: w.gauges,
+			kube: client, policies: w, vpas: vpas.AutoscalingV1(), namespace: ptr.Deref(w.namespace, ns), now: func() time.Time { return now }, gauges: w.gauges,
 			schedulerNamespace: o.schedulerNamespace, autoscalerNamespace: o.autoscalerNamespace, configFile: o.configFile, autoscalerConfigFile: o.autoscalerConfigFile,
 		}, nil
 	})
 	cmd.SetArgs(args)
 	err = cmd.ExecuteContext(t.Context())
-	for _, action := range client.Actions() {
+	for _, action := range append(client.Actions(), vpas.Actions()...) {
 		if !slices.Contains([]string{"get", "list"}, action.GetVerb()) {
 			t.Errorf("berth %s does %s %s, want it only to read", strings.Join(args, " "), action.GetVerb(), action.GetResource().Resource)
 		}
