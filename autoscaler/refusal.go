@@ -77,7 +77,7 @@ func (c *Conductor) guardedVPA(vpa *vpav1.VerticalPodAutoscaler) guard.Autoscale
 		UID:           vpa.UID,
 		Created:       vpa.CreationTimestamp.Time,
 		Target:        target(ref),
-		Owner:         c.owner(vpa.Namespace, targetOf(vpa)),
+		Owner:         c.owner(vpa.Namespace, TargetOf(vpa)),
 		Selects:       c.history.selections[vpa.UID].owners,
 		Maker:         maker(vpa),
 		RecommendOnly: vpa.Spec.UpdatePolicy != nil && vpa.Spec.UpdatePolicy.UpdateMode != nil && *vpa.Spec.UpdatePolicy.UpdateMode == vpav1.UpdateModeOff,

@@ -100,7 +100,7 @@ func foreignTargets(hpas []*autoscalingv2.HorizontalPodAutoscaler, vpas []*vpav1
 	}
 	for _, vpa := range vpas {
 		if vpa.Spec.TargetRef != nil {
-			add(vpa.UID, vpa.Namespace, targetOf(vpa))
+			add(vpa.UID, vpa.Namespace, TargetOf(vpa))
 		}
 	}
 	return reads
