@@ -115,11 +115,12 @@ func TestSizesOutliveTheLeader(t *testing.T) {
 		Setup(g.lay(t, g.zones("zone-a", "zone-b", "zone-c")...)).
 		Setup(step(func(ctx context.Context, t *testing.T, s scene) {
 			s.ownOnly(t, endsComponents)
-			w = s.sizedSet(ctx, t, g, 5, vpav1.UpdateModeInPlaceOrRecreate, func(set *appsv1.StatefulSet) {
-				set.Spec.Template.Annotations["cluster.berth.dev/resize-seconds"] = "4"
-			})
+			w = s.sizedSet(ctx, t, g, 5, vpav1.UpdateModeInPlaceOrRecreate, nil)
+			// So long that the next one leads in the middle of it.
+			s.kubectl(ctx, t, "annotate", "-n", s.Namespace, "--overwrite", "pod", "db-3", "cluster.berth.dev/resize-seconds=25")
 		})).
 		Assess("and the next one resumes", step(func(ctx context.Context, t *testing.T, s scene) {
+			first := s.holder(ctx, t)
 			s.standby(ctx, t)
 			j := s.watchSizes(ctx, t, w.Name, 5)
 			s.grow(ctx, t, largeCPU, largeMemory)
@@ -129,6 +130,13 @@ func TestSizesOutliveTheLeader(t *testing.T) {
 			})
 			s.kill(ctx, t, fixture.Autoscaler)
 			t.Cleanup(func() { s.start(context.WithoutCancel(ctx), t, fixture.Autoscaler) })
+			s.until(ctx, t, "another leader", func(context.Context) (string, bool, error) {
+				holder := s.holder(ctx, t)
+				return holder, holder != "" && holder != first, nil
+			})
+			if has := j.of("has"); !slices.Equal(has, descending(4, 4)) {
+				t.Fatalf("when the next one leads %v have their size, want db-3 to be resized still", has)
+			}
 			s.awaitSizes(ctx, t, w, "200m 600Mi")
 			t.Logf("acceptance: a leader dies while db-3 grows:\n%s", j)
 			if diff := cmp.Diff(descending(4, 0), j.of("asked for")); diff != "" {
@@ -142,4 +150,15 @@ func TestSizesOutliveTheLeader(t *testing.T) {
 			}
 		})).
 		Feature())
+}
+
+// holder is who leads the autoscalers.
+func (s scene) holder(ctx context.Context, t *testing.T) string {
+	t.Helper()
+	lease, err := s.Kube.CoordinationV1().Leases(config.Namespace).Get(ctx, config.Name, metav1.GetOptions{})
+	if err != nil {
+		t.Log(err)
+		return ""
+	}
+	return ptr.Deref(lease.Spec.HolderIdentity, "")
 }
