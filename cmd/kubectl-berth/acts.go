@@ -78,8 +78,11 @@ func (t tuning) sizes(vpa *vpav1.VerticalPodAutoscaler) actsReport {
 	if c, is := said(config.Conflicted); is && guard.StandingOf(guard.Reason(c.Reason)) == guard.Refused {
 		return quote(c)
 	}
-	if c, is := said(standsBack); is {
+	if c, is := said(config.StandsBack); is {
 		return quote(c)
+	}
+	if t.Vertical.Mode == config.Observe {
+		return no(reasonObserve, "berth-autoscaler recommends, and leaves pods and their sizes alone (vertical.mode is Observe)")
 	}
 	switch mode := updateMode(vpa); {
 	case vpa.Spec.TargetRef == nil:
@@ -97,9 +100,6 @@ func (t tuning) sizes(vpa *vpav1.VerticalPodAutoscaler) actsReport {
 func fromCondition(kind vpav1.VerticalPodAutoscalerConditionType) string {
 	return fmt.Sprintf("condition %s", kind)
 }
-
-// standsBack is the condition of a VPA on which Berth writes recommendations only.
-const standsBack = "StandsBack"
 
 func (a actsReport) String() string {
 	why := a.Message
