@@ -71,11 +71,57 @@ func (r *vpaReport) learnt(s *sizing, table sizes.Table) vertical.Recommendation
 		}
 		history := historyOf(c.Samples, c.First, c.Last, c.Confidence)
 		r.Containers[i].History = &history
-		for _, slot := range c.Slots {
-			r.Slots = append(r.Slots, newSlotReport(slot, c.ContainerName, table))
+		for j := range c.Slots {
+			if set := recommendedTo(s.vpa, c.ContainerName); set != nil {
+				fillIn(&c.Slots[j], *set, table)
+			}
+			r.Slots = append(r.Slots, newSlotReport(c.Slots[j], c.ContainerName, table))
 		}
 	}
 	return known
+}
+
+func recommendedTo(vpa *vpav1.VerticalPodAutoscaler, container string) *vpav1.RecommendedContainerResources {
+	if vpa.Status.Recommendation == nil {
+		return nil
+	}
+	all := vpa.Status.Recommendation.ContainerRecommendations
+	if i := slices.IndexFunc(all, func(c vpav1.RecommendedContainerResources) bool { return c.ContainerName == container }); i >= 0 {
+		return &all[i]
+	}
+	return nil
+}
+
+// fillIn adds what the checkpoint of a slot does not tell: the memory peak of a day that goes on is not in it. The
+// target is what the slot's pod is created with, else the set's; the bounds are the set's.
+func fillIn(slot *vertical.Slot, set vpav1.RecommendedContainerResources, table sizes.Table) {
+	var all []vertical.SlotResource
+	for _, name := range sized() {
+		if i := slices.IndexFunc(slot.Resources, func(r vertical.SlotResource) bool { return r.Name == name }); i >= 0 {
+			all = append(all, slot.Resources[i])
+			continue
+		}
+		if _, ok := set.Target[name]; !ok {
+			continue
+		}
+		one := vertical.SlotResource{Name: name, Set: vertical.Estimate{Target: estimateOf(set.UncappedTarget, name)},
+			Estimate: vertical.Estimate{Target: estimateOf(set.Target, name), LowerBound: estimateOf(set.LowerBound, name), UpperBound: estimateOf(set.UpperBound, name)}}
+		own, any := createdOf(table, slot.Slot, set.ContainerName, name), createdOf(table, sizes.AnySlot, set.ContainerName, name)
+		if own != nil && own.Request != nil && (any == nil || any.Request == nil || own.Request.Cmp(*any.Request) != 0) {
+			one.Target, slot.Differs = estimateOf(v1.ResourceList{name: *own.Request}, name), true
+		}
+		all = append(all, one)
+	}
+	slot.Resources = all
+}
+
+// estimateOf is an amount as estimates have it.
+func estimateOf(list v1.ResourceList, name v1.ResourceName) int64 {
+	q := list[name]
+	if name == v1.ResourceCPU {
+		return q.MilliValue()
+	}
+	return q.Value()
 }
 
 // recall is the decision of berth-autoscaler over the checkpoints alone, and when the last
@@ -118,12 +164,16 @@ func newSlotReport(slot vertical.Slot, container string, table sizes.Table) slot
 		History: historyOf(slot.Samples, slot.First, slot.Last, slot.Confidence)}
 	is := slot.Recommended(container)
 	for _, of := range slot.Resources {
-		r.Resources = append(r.Resources, slotAmountReport{
+		one := slotAmountReport{
 			amountReport: amountReport{Name: of.Name, Target: amountOf(is.Target, of.Name), LowerBound: amountOf(is.LowerBound, of.Name),
 				UpperBound: amountOf(is.UpperBound, of.Name), UncappedTarget: amountOf(is.UncappedTarget, of.Name), CappedBy: of.Cap,
 				Created: createdOf(table, slot.Slot, container, of.Name)},
-			Own: quantityOf(of.Own.Target, of.Name), Set: quantityOf(of.Set.Target, of.Name), Weight: of.Weight,
-		})
+			Set: quantityOf(of.Set.Target, of.Name), Weight: of.Weight,
+		}
+		if of.Own != (vertical.Estimate{}) {
+			one.Own = quantityOf(of.Own.Target, of.Name)
+		}
+		r.Resources = append(r.Resources, one)
 	}
 	return r
 }

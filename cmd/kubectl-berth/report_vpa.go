@@ -99,10 +99,10 @@ type slotReport struct {
 }
 
 // slotAmountReport is a recommendation between two estimates, Weight being what Own
-// counts for the target.
+// counts for the target. Own is absent where the checkpoint does not tell of it.
 type slotAmountReport struct {
 	amountReport
-	Own    *resource.Quantity `json:"own"`
+	Own    *resource.Quantity `json:"own,omitempty"`
 	Set    *resource.Quantity `json:"set"`
 	Weight float64            `json:"weight"`
 }

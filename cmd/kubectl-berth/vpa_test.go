@@ -64,6 +64,12 @@ func TestExplainVPA(t *testing.T) {
 			c.Status.Version = "v9"
 		}
 	}
+	firstDay := learnt(vpa("db").tables())
+	for _, o := range firstDay.vpas {
+		if c, ok := o.(*vpav1.VerticalPodAutoscalerCheckpoint); ok {
+			c.Status.MemoryHistogram = vpav1.HistogramCheckpoint{}
+		}
+	}
 	strangers := append(vpa("mq").learns(1, true), vpa("mq").Obj())
 	strangers[0].(*vpav1.VerticalPodAutoscalerCheckpoint).Status.Version = "v9"
 	learning := vpa("db").tables()
@@ -103,6 +109,7 @@ func TestExplainVPA(t *testing.T) {
 		"checkpoints forbidden":           {world: learnt(vpa("db").tables()).butVPAs(refusing("verticalpodautoscalercheckpoints", forbids))},
 		"checkpoints not served":          {world: learnt(vpa("db").tables()).butVPAs(refusing("verticalpodautoscalercheckpoints", servesNot))},
 		"a checkpoint of another format":  {world: broken},
+		"the first day":                   {world: firstDay},
 		"nodes forbidden":                 {world: learnt(vpa("db").tables()).but(forbidden("nodes", ""))},
 		"a Deployment":                    {world: deployed()},
 		"being resized":                   {world: learnt(vpa("db").tables()).changed(dbPod(2, resizing))},
