@@ -91,25 +91,30 @@ type merits struct {
 func (r *record) recommend(of merits, m *scratch) (Slot, bool) {
 	u := r.own(m)
 	s := Slot{Slot: r.slot, Samples: u.samples, First: u.first.time(), Last: u.last.time(), Confidence: u.confidence()}
+	measured := false
 	for i, own := range u.estimate(m.scales, of.containers) {
-		if own == nil || !of.controlled[i] {
+		measured = measured || own != nil
+		set, confidence := of.set[i], s.Confidence
+		switch {
+		case !of.controlled[i] || own == nil && set == nil:
 			continue
-		}
-		set := own // nobody else has been measured
-		if of.set[i] != nil {
-			set = of.set[i]
+		case own == nil:
+			// Of this resource the slot has no history, as after a restart on its first day: it gets what the set gets.
+			own, confidence = set, 0
+		case set == nil:
+			set = own // nobody else has been measured
 		}
 		if s.Resources == nil {
 			s.Resources = make([]SlotResource, 0, len(of.set))
 		}
 		x := SlotResource{Name: resourceNames()[i], Own: *own, Set: *set}
-		e, trusted := shrink(x.Name, *own, *set, weight(s.Confidence))
+		e, trusted := shrink(x.Name, *own, *set, weight(confidence))
 		x.Weight, x.Estimate = trusted, of.bounds[i].hold(e)
 		_, x.Cap = of.bounds[i].cap(amount(e.Target))
 		s.Differs = s.Differs || x.Estimate != of.bounds[i].hold(*set)
 		s.Resources = append(s.Resources, x)
 	}
-	return s, len(s.Resources) > 0
+	return s, measured && len(s.Resources) > 0
 }
 
 // Recommended is what the slot's container should have, in the form of a VPA's status.

@@ -205,3 +205,35 @@ func TestOOMOfOneSlot(t *testing.T) {
 		t.Errorf("targets after a restart (-want +got):\n%s", diff)
 	}
 }
+
+// A checkpoint leaves out the memory peak of the interval that goes on. A slot that has not been measured since gets
+// the memory that the set gets, and not none.
+func TestASlotOnItsFirstDayAfterARestart(t *testing.T) {
+	pods := shards(2)
+	sample := func(at time.Duration, of ...Pod) (all []Sample) {
+		for _, p := range of {
+			all = append(all, Sample{Pod: p.UID, Container: "a", Time: epoch.Add(at), CPU: 500, Memory: 1 << 30})
+		}
+		return all
+	}
+	before := Decide(Input{Now: epoch, VPAs: []VPA{vpa(nil, pods...)}, Samples: sample(0, pods...)})
+	var objects []*vpav1.VerticalPodAutoscalerCheckpoint
+	for _, c := range before.History.Checkpoints(db, epoch) {
+		objects = append(objects, c.Object(c.ID.Name(func(string) bool { return false }), "berth"))
+	}
+	history, refused := Restore(objects)
+	if len(refused) > 0 {
+		t.Fatal(refused)
+	}
+	after := Decide(Input{Now: epoch.Add(time.Minute), VPAs: []VPA{vpa(nil, pods...)}, Samples: sample(time.Minute, pods[0]), History: history})
+	set := after.Recommendations[db].Containers[0]
+	for _, s := range set.Slots {
+		got, want := s.Recommended("a").Target[corev1.ResourceMemory], set.Target[corev1.ResourceMemory]
+		if got.Cmp(want) != 0 || want.IsZero() {
+			t.Errorf("slot %s is recommended %s of memory, want the set's %s", s.Slot, got.String(), want.String())
+		}
+	}
+	if len(set.Slots) != 2 {
+		t.Errorf("%d slots, want 2", len(set.Slots))
+	}
+}
