@@ -49,6 +49,10 @@ func (d *decider) try(g *group, m *member) {
 			m.told.Step, m.told.Waits = Asks, "whether it fits on its node"
 			return
 		}
+		if a.Unknown {
+			m.wait("whether it fits on its node is not known: " + a.Reason)
+			return
+		}
 		if !a.Fits {
 			instead(cmp.Or(a.Reason, "it does not fit on its node"))
 			return
@@ -115,6 +119,8 @@ func (d *decider) move(g *group, m *member, insteadOf string) {
 	switch {
 	case !ok:
 		m.told.Step, m.told.Waits = Asks, "whether its successor gets the size and a place"
+	case a.Unknown:
+		m.wait("whether its successor gets the size and a place is not known: " + a.Reason)
 	case a.Created == nil:
 		m.wait(cmp.Or(a.Reason, "the admission policy that gives sizes is not installed") + ": nothing is evicted for its size")
 	case !m.to.nearly(a.Created):

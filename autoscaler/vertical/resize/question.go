@@ -36,7 +36,10 @@ type Answer struct {
 	// Created is what a server-side dry-run create returned, for a Move; nil where it
 	// was not made or the admission policy is not installed.
 	Created Sizes
-	// Reason is why there is no room or no size.
+	// Unknown: nothing could find out, and the rest of the answer means nothing. The pod
+	// waits, as long as that lasts.
+	Unknown bool
+	// Reason is why there is no room, no size or no answer.
 	Reason string
 }
 
