@@ -29,7 +29,12 @@ func (d *decider) try(g *group, m *member) {
 		instead(why)
 		return
 	}
-	if m.Object.Status.Phase == v1.PodPending {
+	switch {
+	case unbound(m.Object):
+		// Whether it fits is up to the scheduler, which looks again at a pod that shrinks.
+		d.patch(g, m)
+		return
+	case m.Object.Status.Phase == v1.PodPending:
 		m.wait("it has not started")
 		return
 	}
@@ -93,7 +98,7 @@ func (d *decider) patch(g *group, m *member) {
 	if m.class == InPlaceRestart {
 		d.spend(g, m.Object, false)
 	}
-	if m.to.grows(have) {
+	if m.to.grows(have) && !unbound(m.Object) {
 		d.taken[m.Object.Spec.NodeName] = true
 	}
 	m.told.Step = Patches
@@ -125,6 +130,8 @@ func (d *decider) move(g *group, m *member, insteadOf string) {
 		m.wait(cmp.Or(a.Reason, "the admission policy that gives sizes is not installed") + ": nothing is evicted for its size")
 	case !m.to.nearly(a.Created):
 		m.wait("its successor would not get this size: " + a.Created.Describe(m.to))
+	case unbound(m.Object):
+		d.evict(g, m, "") // it waits for a node anyway, and for a better reason with its size
 	case !a.Fits, a.Coming:
 		d.out.Rooms = append(d.out.Rooms, Room{Target: g.Key, Pod: m.Object, Sizes: m.to})
 		m.wait("no node has room for its successor: " + cmp.Or(a.Reason, "one is asked for"))
@@ -139,12 +146,17 @@ func (d *decider) move(g *group, m *member, insteadOf string) {
 	case d.taken[a.Node]:
 		m.wait(crowded(a.Node))
 	default:
-		d.spend(g, m.Object, true)
 		d.taken[a.Node] = true
-		m.told.Step = Evicts
-		d.out.Actions = append(d.out.Actions, Action{Kind: Evict, Target: g.Key, Pod: m.Object, Class: Recreate,
-			Sizes: m.to, Node: a.Node, Reason: m.told.Reason})
+		d.evict(g, m, a.Node)
 	}
+}
+
+// evict has a pod re-created.
+func (d *decider) evict(g *group, m *member, node string) {
+	d.spend(g, m.Object, true)
+	m.told.Step = Evicts
+	d.out.Actions = append(d.out.Actions, Action{Kind: Evict, Target: g.Key, Pod: m.Object, Class: Recreate,
+		Sizes: m.to, Node: node, Reason: m.told.Reason})
 }
 
 // fixed says what keeps a pod from being re-created for its size.
@@ -153,7 +165,7 @@ func (d *decider) fixed(g *group, m *member) string {
 	switch revision := m.Object.Labels["controller-revision-hash"]; {
 	case !mayEvict(g.Target, m.Pod, m.recs):
 		return "the VPA's evictionRequirements are not met"
-	case age < d.Config.Settle && !(m.due.oom && !ready(m.Object)):
+	case age < d.Config.Settle && !unbound(m.Object) && !(m.due.oom && !ready(m.Object)):
 		return fmt.Sprintf("it was created %s ago, and is left for %s", age.Round(time.Second), d.Config.Settle)
 	case g.Workload.Ordered && g.Workload.OnDelete && g.Workload.Revision != "" && revision != g.Workload.Revision:
 		return fmt.Sprintf("its set is updated OnDelete, so that its successor would have revision %s", g.Workload.Revision)

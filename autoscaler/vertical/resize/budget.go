@@ -65,7 +65,7 @@ func (d *decider) overBudget(pod *v1.Pod, evict bool) string {
 			covering = append(covering, b)
 		}
 	}
-	if evict && len(covering) > 1 {
+	if evict && len(covering) > 1 && pod.Status.Phase != v1.PodPending {
 		return fmt.Sprintf("%d PodDisruptionBudgets cover the pod, and such a pod can not be evicted", len(covering))
 	}
 	for _, b := range covering {

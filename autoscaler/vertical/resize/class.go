@@ -54,6 +54,9 @@ func classify(c change, ranges []*v1.LimitRange, mode vpav1.UpdateMode) (Class, 
 		}
 		return Recreate, why
 	}
+	if unbound(c.Object) {
+		return InPlace, "it has no node yet"
+	}
 	if name, r, ok := c.restarts(); ok {
 		return InPlaceRestart, fmt.Sprintf("resizePolicy of container %s restarts it when its %s changes", name, r)
 	}
@@ -163,6 +166,10 @@ func (c change) notInPlace() string {
 	}
 	return ""
 }
+
+// unbound tells whether the pod has no node yet. The API server resizes such a pod too
+// (Validate in plugin/pkg/admission/podresize/admission.go), and nobody has to carry it out.
+func unbound(pod *v1.Pod) bool { return pod.Status.Phase == v1.PodPending && pod.Spec.NodeName == "" }
 
 // supported tells whether the kubelet resizes pods, as isPodResizeRequestSupported does.
 func supported(pod *v1.Pod) bool {

@@ -81,8 +81,7 @@ func (d *decider) turn(g *group, m *member) string {
 
 // fresh tells whether a pod may be down for the change that it has just had.
 func (d *decider) fresh(m *member) bool {
-	return m.Object.Status.Phase == v1.PodPending || d.Now.Sub(m.Object.CreationTimestamp.Time) < d.Config.Settle ||
-		d.Now.Sub(m.rec.At) < d.Config.Settle
+	return d.Now.Sub(m.Object.CreationTimestamp.Time) < d.Config.Settle || d.Now.Sub(m.rec.At) < d.Config.Settle
 }
 
 // outdated tells whether a rollout is going to re-create the pod.
