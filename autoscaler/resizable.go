@@ -13,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
-	deploymentutil "k8s.io/kubernetes/pkg/controller/deployment/util"
 
 	"github.com/berth-dev/berth/autoscaler/vertical"
 	"github.com/berth-dev/berth/autoscaler/vertical/resize"
@@ -116,7 +115,7 @@ func (r Resizable) workload(pods []resize.Pod) resize.Workload {
 	case r.Deployment != nil:
 		return resize.Workload{
 			Kind: "Deployment", Name: r.Deployment.Name, Replicas: replicasOf(r.Deployment.Spec.Replicas, nil, scaled{}),
-			Rolling: r.Deployment.Generation > r.Deployment.Status.ObservedGeneration || !deploymentutil.DeploymentComplete(r.Deployment, &r.Deployment.Status),
+			Rolling: rolling(r.Deployment),
 		}
 	}
 	w := resize.Workload{Kind: r.VPA.Spec.TargetRef.Kind, Name: r.VPA.Spec.TargetRef.Name, Replicas: r.Replicas}
@@ -126,6 +125,14 @@ func (r Resizable) workload(pods []resize.Pod) resize.Workload {
 		w.MaxUnavailable, w.Quorum = 1, r.Quorum.Of(max(r.Replicas, len(pods)))
 	}
 	return w
+}
+
+// rolling tells whether pods of an older template are left, or of the newest are missing. One that is down says
+// nothing about that: it may be the one that needs its size.
+func rolling(d *appsv1.Deployment) bool {
+	status := d.Status
+	return d.Generation > status.ObservedGeneration || status.Replicas > status.UpdatedReplicas ||
+		int(status.UpdatedReplicas) < replicasOf(d.Spec.Replicas, nil, scaled{})
 }
 
 func (r Resizable) ofSet(pods []resize.Pod) resize.Workload {

@@ -141,7 +141,8 @@ func TestWorkloadOfADeployment(t *testing.T) {
 		"not seen yet":         {func(s *appsv1.DeploymentStatus) { s.ObservedGeneration = 3 }, true},
 		"one is not updated":   {func(s *appsv1.DeploymentStatus) { s.UpdatedReplicas = 2 }, true},
 		"an old one is left":   {func(s *appsv1.DeploymentStatus) { s.Replicas = 4 }, true},
-		"one is not available": {func(s *appsv1.DeploymentStatus) { s.AvailableReplicas = 2 }, true},
+		"one is missing":       {func(s *appsv1.DeploymentStatus) { s.Replicas, s.UpdatedReplicas = 2, 2 }, true},
+		"one is not available": {func(s *appsv1.DeploymentStatus) { s.AvailableReplicas = 2 }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r.Deployment = deployment.DeepCopy()

@@ -71,6 +71,16 @@ func TestWithoutOrdinals(t *testing.T) {
 			want:  []string{"db-0 Waits InPlace", "db-1 Waits InPlace", "db-2 Waits InPlace", "db-3 Waits InPlace"},
 			waits: map[string]string{"db-0": "a rollout is under way"},
 		},
+		"but for one that runs out of memory, which the rollout may wait for": {
+			mode:  orRecreate,
+			setup: func(in *resize.Input, pods []*v1.Pod) { in.Targets[0].Workload.Rolling = true; runOut(pods[1]) },
+			want:  []string{"db-0 Waits InPlace", "db-1 Patches InPlace", "db-2 Waits InPlace", "db-3 Waits InPlace"},
+		},
+		"or is re-created": {
+			mode:  recreate,
+			setup: func(in *resize.Input, pods []*v1.Pod) { in.Targets[0].Workload.Rolling = true; runOut(pods[1]) },
+			want:  []string{"db-0 Waits Recreate", "db-1 Evicts Recreate", "db-2 Waits Recreate", "db-3 Waits Recreate"},
+		},
 		"one successor per node": {
 			mode:  recreate,
 			setup: func(_ *resize.Input, pods []*v1.Pod) { pods[0].Namespace, pods[1].Namespace = "one-node", "one-node" },

@@ -21,7 +21,7 @@ func (d *decider) before(g *group, m *member) string {
 		return "impossible as it is"
 	case g.Workload.Ordered:
 		return d.turn(g, m)
-	case g.Workload.Rolling:
+	case g.Workload.Rolling && ready(m.Object): // what is down may be what the rollout waits for
 		return "a rollout is under way"
 	}
 	busy, most := g.started+max(0, g.Workload.Replicas-g.live), max(1, int(float64(g.Workload.Replicas)*d.Config.Tolerance))

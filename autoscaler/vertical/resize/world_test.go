@@ -86,6 +86,13 @@ func setReady(p *v1.Pod, ready bool) {
 	}
 }
 
+// runOut lets the pod be down, as its container was killed for want of memory soon after its start.
+func runOut(p *v1.Pod) {
+	setReady(p, false)
+	p.Status.ContainerStatuses[0].LastTerminationState.Terminated = &v1.ContainerStateTerminated{Reason: "OOMKilled",
+		StartedAt: metav1.NewTime(noon.Add(-2 * time.Minute)), FinishedAt: metav1.NewTime(noon.Add(-time.Minute))}
+}
+
 // write changes the spec, as the resize subresource does.
 func write(p *v1.Pod, sizes resize.Sizes) {
 	for i := range p.Spec.Containers {
