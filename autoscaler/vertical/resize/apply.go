@@ -52,10 +52,12 @@ func (d *decider) try(g *group, m *member) {
 		a, ok := d.ask(m.Object, false, m.to)
 		if !ok {
 			m.told.Step, m.told.Waits = Asks, "whether it fits on its node"
+			d.keep(g, m)
 			return
 		}
 		if a.Unknown {
 			m.wait("whether it fits on its node is not known: " + a.Reason)
+			d.keep(g, m)
 			return
 		}
 		if !a.Fits {
@@ -124,8 +126,10 @@ func (d *decider) move(g *group, m *member, insteadOf string) {
 	switch {
 	case !ok:
 		m.told.Step, m.told.Waits = Asks, "whether its successor gets the size and a place"
+		d.keep(g, m)
 	case a.Unknown:
 		m.wait("whether its successor gets the size and a place is not known: " + a.Reason)
+		d.keep(g, m)
 	case a.Created == nil:
 		m.wait(cmp.Or(a.Reason, "the admission policy that gives sizes is not installed") + ": nothing is evicted for its size")
 	case !m.to.nearly(a.Created):
@@ -133,7 +137,7 @@ func (d *decider) move(g *group, m *member, insteadOf string) {
 	case unbound(m.Object):
 		d.evict(g, m, "") // it waits for a node anyway, and for a better reason with its size
 	case !a.Fits, a.Coming:
-		d.out.Rooms = append(d.out.Rooms, Room{Target: g.Key, Pod: m.Object, Sizes: m.to})
+		d.reserve(g, m, m.to)
 		m.wait("no node has room for its successor: " + cmp.Or(a.Reason, "one is asked for"))
 		if a.Coming {
 			m.wait(fmt.Sprintf("node %s, which has room for its successor, is on its way", a.Node))
@@ -141,10 +145,11 @@ func (d *decider) move(g *group, m *member, insteadOf string) {
 		}
 	case g.expects != nil && g.Workload.Ordered:
 		// Nodes for all of them are asked for at once, and kept until it is their turn.
-		d.out.Rooms = append(d.out.Rooms, Room{Target: g.Key, Pod: m.Object, Sizes: m.to})
+		d.reserve(g, m, m.to)
 		m.wait(g.expected())
 	case d.taken[a.Node]:
 		m.wait(crowded(a.Node))
+		d.keep(g, m)
 	default:
 		d.taken[a.Node] = true
 		d.evict(g, m, a.Node)

@@ -146,6 +146,7 @@ func (d *decider) takeBack(g *group) bool {
 		for _, m := range g.members {
 			if m.told.Step == Nothing && m.wants() {
 				m.wait("a resize is taken back")
+				d.keep(g, m)
 			}
 		}
 	}
@@ -161,6 +162,7 @@ func (d *decider) walk(g *group) {
 		}
 		if why := d.before(g, m); why != "" {
 			m.wait(why)
+			d.keep(g, m)
 			continue
 		}
 		d.try(g, m)

@@ -132,6 +132,21 @@ func TestChain(t *testing.T) {
 			want:  []string{"db-2 Waits Recreate", "db-1 Waits Recreate", "db-0 Waits Recreate"},
 			waits: map[string]string{"db-2": "no node has room for its successor: 0/3 nodes"},
 		},
+		"no answer about its node is not taken for no room": {
+			ans: func(q resize.Question) resize.Answer {
+				return resize.Answer{Fits: q.Move, Node: "node-b", Created: q.Sizes, Unknown: !q.Move && q.Pod.Name == "db-2", Reason: "it took too long"}
+			},
+			want:  []string{"db-2 Waits InPlace", "db-1 Evicts Recreate", "db-0 Waits InPlace"},
+			waits: map[string]string{"db-2": "is not known: it took too long"},
+		},
+		"nor one about its successor": {
+			mode: recreate,
+			ans: func(q resize.Question) resize.Answer {
+				return resize.Answer{Unknown: true, Fits: true, Node: "node-b", Created: q.Sizes, Reason: "it took too long"}
+			},
+			want:  []string{"db-2 Waits Recreate", "db-1 Waits Recreate", "db-0 Waits Recreate"},
+			waits: map[string]string{"db-2": "is not known: it took too long"},
+		},
 		"minReadySeconds": {
 			setup: func(in *resize.Input, pods []*v1.Pod) {
 				in.Targets[0].Workload.MinReady = time.Minute

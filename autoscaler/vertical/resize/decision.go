@@ -95,6 +95,8 @@ const (
 // History is what must be remembered between decisions.
 type History struct {
 	Refusals map[types.UID]Refusal
+	// Rooms are the sizes for which a place was asked for.
+	Rooms map[types.UID]Sizes
 }
 
 // Refusal is how often and when the API server last refused to resize a pod.

@@ -35,7 +35,8 @@
 //   - an eviction needs no note: the slot is absent or its pod not ready, and the pod's
 //     creationTimestamp keeps it from being evicted again at once.
 //
-// History holds only what the API server refused: a new leader asks once more.
+// History holds only what the API server refused, which a new leader asks for once
+// more, and the places that were asked for, which it asks for when it is their turn.
 package resize
 
 import (

@@ -43,7 +43,7 @@ func (d *decider) before(g *group, m *member) string {
 // ready one wait for a pod that has been down for long and needs a change itself.
 func (d *decider) turn(g *group, m *member) string {
 	w := g.Workload
-	if m.Ordinal < w.Partition {
+	if g.spared(m) {
 		return fmt.Sprintf("ordinals below the partition %d are left alone", w.Partition)
 	}
 	if outdated(w, m) {
@@ -78,6 +78,9 @@ func (d *decider) turn(g *group, m *member) string {
 	}
 	return ""
 }
+
+// spared tells whether the pod is left alone by its partition.
+func (g *group) spared(m *member) bool { return g.Workload.Ordered && m.Ordinal < g.Workload.Partition }
 
 // fresh tells whether a pod may be down for the change that it has just had.
 func (d *decider) fresh(m *member) bool {
