@@ -86,8 +86,21 @@ func (d due) verdict(now time.Time, cfg Config, pod *v1.Pod, outside, oom string
 		return false, fmt.Sprintf("within its bounds, and younger than %s", cfg.Lifetime)
 	case d.diff < cfg.UpdateThreshold:
 		return false, fmt.Sprintf("within its bounds, and its difference of %.2f is below %.2f", d.diff, cfg.UpdateThreshold)
+	case now.Sub(sized(pod)) < cfg.Lifetime:
+		return false, fmt.Sprintf("within its bounds, and resized at %s, less than %s ago", sized(pod).Format(time.RFC3339), cfg.Lifetime)
 	}
 	return true, fmt.Sprintf("older than %s, with a difference of %.2f", cfg.Lifetime, d.diff)
+}
+
+// sized is when the pod was given the size that it has, if that was by a resize. The
+// start of a pod stays what it was then: it would be resized, and its containers
+// restarted, each time that the recommendation moves. One that did not come through has
+// a back-off of its own.
+func sized(pod *v1.Pod) time.Time {
+	if rec := recordOf(pod); rec.Failed == "" && rec.Asked.in(sizesOf(pod.Spec.Containers)) {
+		return rec.At
+	}
+	return time.Time{}
 }
 
 // quickOOM names a container that ran out of memory soon after its start, and not long ago.
