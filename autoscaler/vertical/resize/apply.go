@@ -166,6 +166,9 @@ func (d *decider) evict(g *group, m *member, node string) {
 
 // fixed says what keeps a pod from being re-created for its size.
 func (d *decider) fixed(g *group, m *member) string {
+	if why := d.refused(m.Object, Evict, "the eviction"); why != "" {
+		return why
+	}
 	age := d.Now.Sub(m.Object.CreationTimestamp.Time)
 	switch revision := m.Object.Labels["controller-revision-hash"]; {
 	case !mayEvict(g.Target, m.Pod, m.recs):

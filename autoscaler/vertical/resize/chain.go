@@ -133,6 +133,10 @@ func (d *decider) takeBack(g *group) bool {
 		if m.flight.revert == "" || m.Object.DeletionTimestamp != nil {
 			continue
 		}
+		if why := d.refused(m.Object, Revert, "to take the resize back"); why != "" {
+			m.wait(m.flight.reason + "; " + why) // the others go on: it may be so for good
+			continue
+		}
 		rec := m.rec
 		if rec.Failed == "" {
 			rec.Failed, rec.At, rec.Tries = m.flight.revert, d.Now, rec.Tries+1

@@ -94,12 +94,18 @@ const (
 
 // History is what must be remembered between decisions.
 type History struct {
-	Refusals map[types.UID]Refusal
+	Refusals map[Write]Refusal
 	// Rooms are the sizes for which a place was asked for.
 	Rooms map[types.UID]Sizes
 }
 
-// Refusal is how often and when the API server last refused to resize a pod.
+// Write is one kind of write to a pod.
+type Write struct {
+	Pod  types.UID
+	Kind Kind
+}
+
+// Refusal is how often and when the API server last refused a write.
 type Refusal struct {
 	At      time.Time
 	Tries   int

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/berth-dev/berth/autoscaler/vertical/resize"
 )
@@ -49,7 +48,7 @@ func TestRefusals(t *testing.T) {
 	out := resize.Decide(in)
 	in.History, in.Now = out.History, noon.Add(9*time.Minute)
 	out = resize.Decide(in)
-	want := resize.History{Refusals: map[types.UID]resize.Refusal{all[0].UID: {At: noon.Add(9 * time.Minute), Tries: 2, Message: "no"}}}
+	want := resize.History{Refusals: map[resize.Write]resize.Refusal{{Pod: all[0].UID, Kind: resize.Patch}: {At: noon.Add(9 * time.Minute), Tries: 2, Message: "no"}}}
 	if diff := cmp.Diff(want, out.History); diff != "" {
 		t.Errorf("history (-want +got):\n%s", diff)
 	}

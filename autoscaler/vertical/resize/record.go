@@ -157,13 +157,21 @@ func (c Config) wait(tries int) time.Duration {
 	return min(wait, c.MaxBackOff)
 }
 
+// refused says until when a write that the API server refused is not tried again; empty if it may be.
+func (d *decider) refused(pod *v1.Pod, kind Kind, what string) string {
+	r, ok := d.out.History.Refusals[Write{Pod: pod.UID, Kind: kind}]
+	until := r.At.Add(d.Config.wait(r.Tries))
+	if !ok || !d.Now.Before(until) {
+		return ""
+	}
+	return fmt.Sprintf("the API server refused %s (%s): not tried again before %s", what, r.Message, until.Format(time.RFC3339))
+}
+
 // closed says why a resize of the pod is not tried at present; empty if it may be. What
 // the kubelet called Infeasible for this pod stays so until less is asked for.
 func (d *decider) closed(pod *v1.Pod, rec Record, to Sizes) string {
-	if r, ok := d.out.History.Refusals[pod.UID]; ok {
-		if until := r.At.Add(d.Config.wait(r.Tries)); d.Now.Before(until) {
-			return fmt.Sprintf("the API server refused the resize (%s): not tried again before %s", r.Message, until.Format(time.RFC3339))
-		}
+	if why := d.refused(pod, Patch, "the resize"); why != "" {
+		return why
 	}
 	if rec.Failed == "" {
 		return ""

@@ -8,7 +8,8 @@
 //
 //   - of a set one ordinal changes at a time, the highest first. The next one waits
 //     until the last is ready and its resize is acknowledged; one that can not be
-//     changed now is stepped over, with its reason. Ordinals below the partition are
+//     changed now is stepped over, with its reason, and so is one whose revert the API
+//     server refuses. Ordinals below the partition are
 //     left alone;
 //   - no PodDisruptionBudget, quorum, maxUnavailable or minReplicas is broken.
 //     A container restart counts as a disruption, a resize without one does not;
@@ -71,20 +72,20 @@ type decider struct {
 
 // learn takes the refusals in and forgets pods that are gone.
 func (h History) learn(in Input) History {
-	next := History{Refusals: map[types.UID]Refusal{}}
+	next := History{Refusals: map[Write]Refusal{}}
 	for _, t := range in.Targets {
 		for _, p := range t.Pods {
-			if r, ok := h.Refusals[p.Object.UID]; ok {
-				next.Refusals[p.Object.UID] = r
+			for _, kind := range []Kind{Patch, Revert, Evict} {
+				write := Write{Pod: p.Object.UID, Kind: kind}
+				if r, ok := h.Refusals[write]; ok {
+					next.Refusals[write] = r
+				}
 			}
 		}
 	}
 	for _, r := range in.Refused {
-		if r.Kind != Patch {
-			continue // an eviction is refused by a budget that changes, and a revert is due until it is done
-		}
-		old := next.Refusals[r.Pod]
-		next.Refusals[r.Pod] = Refusal{At: in.Now, Tries: old.Tries + 1, Message: r.Message}
+		write := Write{Pod: r.Pod, Kind: r.Kind}
+		next.Refusals[write] = Refusal{At: in.Now, Tries: next.Refusals[write].Tries + 1, Message: r.Message}
 	}
 	return next
 }

@@ -26,7 +26,8 @@ func (d *decider) before(g *group, m *member) string {
 	}
 	busy, most := g.started+max(0, g.Workload.Replicas-g.live), max(1, int(float64(g.Workload.Replicas)*d.Config.Tolerance))
 	for _, other := range g.members {
-		if other != m && other.Object.DeletionTimestamp == nil && (other.flight.underway || !ready(other.Object)) {
+		resizes := other.flight.underway && other.told.Step != Waits
+		if other != m && other.Object.DeletionTimestamp == nil && (resizes || !ready(other.Object)) {
 			busy++
 		}
 	}
