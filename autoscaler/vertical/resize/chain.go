@@ -44,8 +44,14 @@ func (d *decider) decide(t Target) {
 	case t.Hold != "":
 		g.holdAll(t.Hold)
 	case mode == vpav1.UpdateModeOff || mode == vpav1.UpdateModeInitial:
+		d.takeBack(g) // it would reserve room for good
 		g.holdAll(fmt.Sprintf("update mode %s changes no running pod", mode))
-	case !d.takeBack(g):
+	case d.takeBack(g):
+		g.holdAll("a resize is taken back")
+		for _, m := range g.members {
+			d.keep(g, m)
+		}
+	default:
 		d.walk(g)
 	}
 	for _, m := range g.members {
@@ -113,7 +119,11 @@ func growing(m *member) int {
 // holdAll explains that nothing is written.
 func (g *group) holdAll(why string) {
 	for _, m := range g.members {
-		if m.wants() {
+		switch {
+		case m.told.Step != Nothing:
+		case m.flight.revert != "":
+			m.wait(m.flight.reason + "; it is not taken back: " + why)
+		case m.wants():
 			m.wait(why)
 		}
 	}
@@ -145,14 +155,6 @@ func (d *decider) takeBack(g *group) bool {
 		d.out.Actions = append(d.out.Actions, Action{Kind: Revert, Target: g.Key, Pod: m.Object, Class: m.class,
 			Sizes: rec.Asked.backTo(rec.Before), Record: rec.Annotation(), Reason: m.flight.reason})
 		done = done || g.Workload.Ordered
-	}
-	if done {
-		for _, m := range g.members {
-			if m.told.Step == Nothing && m.wants() {
-				m.wait("a resize is taken back")
-				d.keep(g, m)
-			}
-		}
 	}
 	return done
 }

@@ -160,6 +160,46 @@ func TestTakingBack(t *testing.T) {
 	}
 }
 
+// What was asked for before a mode that changes nothing is taken back all the same: it reserves room. Under another
+// master it is not, and says so.
+func TestTakingBackInOtherModes(t *testing.T) {
+	for name, tc := range map[string]struct {
+		mode    vpav1.UpdateMode
+		hold    string
+		refused bool
+		want    []string
+		waits   string
+	}{
+		"Off":      {mode: vpav1.UpdateModeOff, want: []string{"db-2 Reverts None", "db-1 Reverts None", "db-0 Waits Recreate"}},
+		"Initial":  {mode: vpav1.UpdateModeInitial, want: []string{"db-2 Reverts None", "db-1 Reverts None", "db-0 Waits Recreate"}},
+		"Recreate": {mode: recreate, want: []string{"db-2 Reverts None", "db-1 Reverts None", "db-0 Waits Recreate"}},
+		"refused": {mode: vpav1.UpdateModeOff, refused: true, want: []string{"db-2 Waits None", "db-1 Reverts None", "db-0 Waits Recreate"},
+			waits: "resize Deferred for 5m0s; the API server refused to take the resize back"},
+		"another master": {mode: orRecreate, hold: "the upstream updater acts", want: []string{"db-2 Waits None", "db-1 Waits None", "db-0 Waits InPlace"},
+			waits: "resize Deferred for 5m0s; it is not taken back: the upstream updater acts"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := pods(3, list("1", "1Gi"), nil)
+			for _, p := range all[1:] {
+				asked(p, list("2", "2Gi"), 5*time.Minute)
+				setCondition(p, v1.PodResizePending, v1.PodReasonDeferred, noon.Add(-5*time.Minute))
+			}
+			in := resize.Input{Targets: []resize.Target{set(tc.mode, advice("2", "2Gi"), all...)}}
+			in.Targets[0].Hold = tc.hold
+			if tc.refused {
+				in.Refused = []resize.Refused{{Pod: all[2].UID, Kind: resize.Revert, Message: "exceeded quota"}}
+			}
+			out := answered(t, in, yes)
+			if diff := cmp.Diff(tc.want, summary(out)); diff != "" {
+				t.Errorf("steps (-want +got):\n%s", diff)
+			}
+			if got := of(out, "db-2").Waits; !strings.Contains(got, tc.waits) {
+				t.Errorf("waits for %q, want %q", got, tc.waits)
+			}
+		})
+	}
+}
+
 // What a revert writes undoes the patch, and its note says so.
 func TestRevert(t *testing.T) {
 	p := pod("db", 0, list("", "1Gi"), nil)

@@ -12,7 +12,7 @@ import (
 // it would be removed in the meantime. A pod that is to become larger than that is not known to find a place there.
 func (d *decider) keep(g *group, m *member) {
 	had, ok := d.History.Rooms[m.Object.UID]
-	if !ok || modeOf(g.Target) == vpav1.UpdateModeInPlace || m.to.grows(had) || m.class == Impossible || m.Object.DeletionTimestamp != nil || g.spared(m) {
+	if !ok || !m.wants() || modeOf(g.Target) == vpav1.UpdateModeInPlace || m.to.grows(had) || m.class == Impossible || m.Object.DeletionTimestamp != nil || g.spared(m) {
 		return
 	}
 	d.reserve(g, m, had)
