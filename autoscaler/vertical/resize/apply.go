@@ -175,6 +175,8 @@ func (d *decider) fixed(g *group, m *member) string {
 		return "the VPA's evictionRequirements are not met"
 	case age < d.Config.Settle && !unbound(m.Object) && !(m.due.oom && !ready(m.Object)):
 		return fmt.Sprintf("it was created %s ago, and is left for %s", age.Round(time.Second), d.Config.Settle)
+	case g.Workload.Ordered && outdated(g.Workload, m):
+		return fmt.Sprintf("its set rolls revision %s out, which re-creates it", g.Workload.Revision)
 	case g.Workload.Ordered && g.Workload.OnDelete && g.Workload.Revision != "" && revision != g.Workload.Revision:
 		return fmt.Sprintf("its set is updated OnDelete, so that its successor would have revision %s", g.Workload.Revision)
 	}

@@ -32,6 +32,15 @@ func asked(p *v1.Pod, to v1.ResourceList, ago time.Duration) {
 	write(p, sizes)
 }
 
+// stuck is a rollout from a to b that has come to ordinal 1, which runs out of memory.
+func stuck(in *resize.Input, pods []*v1.Pod) {
+	in.Targets[0].Workload.Revision = "b"
+	for i, p := range pods {
+		p.Labels["controller-revision-hash"] = []string{"a", "a", "b"}[i]
+	}
+	runOut(pods[1])
+}
+
 func TestChain(t *testing.T) {
 	small := list("1", "1Gi")
 	for name, tc := range map[string]struct {
@@ -110,6 +119,25 @@ func TestChain(t *testing.T) {
 			},
 			want:  []string{"db-2 Waits InPlace", "db-1 Waits InPlace", "db-0 Waits InPlace"},
 			waits: map[string]string{"db-2": "ordinal 1: the rollout", "db-1": "rollout of revision b"},
+		},
+		"a rollout that waits for what runs out of memory": {
+			setup: func(in *resize.Input, pods []*v1.Pod) { stuck(in, pods) },
+			want:  []string{"db-2 Waits InPlace", "db-1 Patches InPlace", "db-0 Waits InPlace"},
+			waits: map[string]string{"db-2": "ordinal 1: the rollout re-creates it", "db-0": "rollout of revision b"},
+		},
+		"re-creates it itself": {
+			setup: func(in *resize.Input, pods []*v1.Pod) { stuck(in, pods) },
+			ans: func(q resize.Question) resize.Answer {
+				return resize.Answer{Fits: q.Move, Node: "node-b", Created: q.Sizes, Reason: "node-a lacks 1 cpu"}
+			},
+			want:  []string{"db-2 Waits InPlace", "db-1 Waits InPlace", "db-0 Waits InPlace"},
+			waits: map[string]string{"db-1": "node-a lacks 1 cpu; and it is not re-created: its set rolls revision b out"},
+		},
+		"whatever the mode": {
+			mode:  recreate,
+			setup: func(in *resize.Input, pods []*v1.Pod) { stuck(in, pods) },
+			want:  []string{"db-2 Waits Recreate", "db-1 Waits Recreate", "db-0 Waits Recreate"},
+			waits: map[string]string{"db-1": "rollout of revision b, which re-creates it"},
 		},
 		"one without room is stepped over": {
 			mode: inPlace,

@@ -47,7 +47,8 @@ func (d *decider) turn(g *group, m *member) string {
 	if g.spared(m) {
 		return fmt.Sprintf("ordinals below the partition %d are left alone", w.Partition)
 	}
-	if outdated(w, m) {
+	// A rollout waits for what is down, for ever where that needs its size to come up.
+	if outdated(w, m) && (ready(m.Object) || m.class == Recreate) {
 		return fmt.Sprintf("waits for the rollout of revision %s, which re-creates it", w.Revision)
 	}
 	if len(w.Absent) > 0 && ready(m.Object) {
