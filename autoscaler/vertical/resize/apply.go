@@ -173,7 +173,7 @@ func (d *decider) fixed(g *group, m *member) string {
 	switch revision := m.Object.Labels["controller-revision-hash"]; {
 	case !mayEvict(g.Target, m.Pod, m.recs):
 		return "the VPA's evictionRequirements are not met"
-	case age < d.Config.Settle && !unbound(m.Object) && !(m.due.oom && !ready(m.Object)):
+	case age < d.Config.Settle && !unbound(m.Object) && (!m.due.oom || ready(m.Object)):
 		return fmt.Sprintf("it was created %s ago, and is left for %s", age.Round(time.Second), d.Config.Settle)
 	case g.Workload.Ordered && outdated(g.Workload, m):
 		return fmt.Sprintf("its set rolls revision %s out, which re-creates it", g.Workload.Revision)

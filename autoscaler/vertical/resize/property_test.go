@@ -154,7 +154,7 @@ func (c *cluster) check(t *testing.T, a resize.Action, seed int64) {
 		if p.UID != target.UID && (busy || p.DeletionTimestamp != nil) {
 			moving = append(moving, p.Name)
 		}
-		if up(p) && !(c.restarts && busy) {
+		if up(p) && (!c.restarts || !busy) {
 			available++
 		}
 	}
