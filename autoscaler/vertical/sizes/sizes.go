@@ -130,6 +130,6 @@ func join(lines []line, room int) string {
 func (l line) compare(other line) int {
 	return cmp.Or(
 		cmp.Compare(len(l.slot), len(other.slot)), cmp.Compare(l.slot, other.slot),
-		cmp.Compare(l.container, other.container), cmp.Compare(l.amounts.text(), other.amounts.text()),
+		cmp.Compare(l.container, other.container), cmp.Compare(l.text(), other.text()),
 	)
 }
