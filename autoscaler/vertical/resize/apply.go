@@ -174,7 +174,9 @@ func (d *decider) fixed(g *group, m *member) string {
 	case !mayEvict(g.Target, m.Pod, m.recs):
 		return "the VPA's evictionRequirements are not met"
 	case age < d.Config.Settle && !unbound(m.Object) && (!m.due.oom || ready(m.Object)):
-		return fmt.Sprintf("it was created %s ago, and is left for %s", age.Round(time.Second), d.Config.Settle)
+		// It keeps its turn: the next ordinal would go before it.
+		g.expects = cmp.Or(g.expects, m)
+		return fmt.Sprintf("it is left until %s, when it is %s old", m.Object.CreationTimestamp.Add(d.Config.Settle).UTC().Format(time.RFC3339), d.Config.Settle)
 	case g.Workload.Ordered && outdated(g.Workload, m):
 		return fmt.Sprintf("its set rolls revision %s out, which re-creates it", g.Workload.Revision)
 	case g.Workload.Ordered && g.Workload.OnDelete && g.Workload.Revision != "" && revision != g.Workload.Revision:

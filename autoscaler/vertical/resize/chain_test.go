@@ -301,8 +301,8 @@ func TestChain(t *testing.T) {
 			setup: func(_ *resize.Input, pods []*v1.Pod) {
 				pods[2].CreationTimestamp = metav1.NewTime(noon.Add(-time.Minute))
 			},
-			want:  []string{"db-2 Waits Recreate", "db-1 Evicts Recreate", "db-0 Waits Recreate"},
-			waits: map[string]string{"db-2": "created 1m0s ago"},
+			want:  []string{"db-2 Waits Recreate", "db-1 Waits Recreate", "db-0 Waits Recreate"},
+			waits: map[string]string{"db-2": "it is left until 2026-06-01T12:09:00Z"},
 		},
 		"unless it runs out of memory": {
 			mode: recreate,

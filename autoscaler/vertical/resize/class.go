@@ -45,6 +45,8 @@ func classify(c change, ranges []*v1.LimitRange, mode vpav1.UpdateMode) (Class, 
 	}
 	switch mode {
 	case vpav1.UpdateModeInPlace, vpav1.UpdateModeInPlaceOrRecreate:
+	case vpav1.UpdateModeRecreate:
+		return Recreate, "update mode Recreate re-creates pods"
 	default:
 		return Recreate, fmt.Sprintf("update mode %s changes no running pod", mode)
 	}

@@ -6,6 +6,7 @@ package resize
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -30,7 +31,7 @@ type due struct {
 // enough to take a difference of UpdateThreshold.
 func judge(now time.Time, cfg Config, t Target, p Pod, recs []Recommendation) due {
 	d := due{}
-	outside := ""
+	outside, less := "", false
 	requested, recommended := map[v1.ResourceName]int64{}, map[v1.ResourceName]int64{}
 	for _, rec := range recs {
 		requests := actual(p.Object, rec.Container).Requests
@@ -44,7 +45,7 @@ func judge(now time.Time, cfg Config, t Target, p Pod, recs []Recommendation) du
 			lower, hasLower := rec.Lower[name]
 			upper, hasUpper := rec.Upper[name]
 			requested[name] += request.MilliValue()
-			d.grows = d.grows || target.Cmp(request) > 0
+			d.grows, less = d.grows || target.Cmp(request) > 0, less || target.Cmp(request) < 0
 			switch {
 			case !ok:
 				d.grows, outside = true, fmt.Sprintf("%s: no %s request", rec.Container, name)
@@ -63,8 +64,18 @@ func judge(now time.Time, cfg Config, t Target, p Pod, recs []Recommendation) du
 	}
 	oom := quickOOM(now, cfg, t, p.Object)
 	d.oom = oom != ""
+	if outside == "" && less && unplaced(p.Object) {
+		outside = "no node has room for it, and less is recommended"
+	}
 	d.yes, d.reason = d.verdict(now, cfg, p.Object, outside, oom)
 	return d
+}
+
+// unplaced tells whether the scheduler found no node for the pod.
+func unplaced(pod *v1.Pod) bool {
+	return pod.Spec.NodeName == "" && slices.ContainsFunc(pod.Status.Conditions, func(c v1.PodCondition) bool {
+		return c.Type == v1.PodScheduled && c.Status == v1.ConditionFalse && c.Reason == v1.PodReasonUnschedulable
+	})
 }
 
 func outOf(container string, name v1.ResourceName, request resource.Quantity, which string, bound resource.Quantity) string {
