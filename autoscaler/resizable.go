@@ -167,19 +167,12 @@ func (r Resizable) ofSet(pods []resize.Pod) resize.Workload {
 }
 
 // Sizes is what pods get when they are created: the sizes of all slots, fitted to the template.
-// There are none while the template is not known.
+// There are none while the template is not known, and none that a LimitRange would refuse.
 func (r Resizable) Sizes() sizes.Table {
 	table := sizes.Table{VPA: r.VPA.UID}
 	template := r.template()
 	if template == nil {
 		return table
-	}
-	in := vertical.FitInput{Policy: r.VPA.Spec.ResourcePolicy}
-	for _, limits := range r.LimitRanges {
-		in.LimitRanges = append(in.LimitRanges, *limits)
-	}
-	for _, c := range template.Containers {
-		in.Containers = append(in.Containers, vertical.Running{Name: c.Name, Requests: c.Resources.Requests, Limits: c.Resources.Limits})
 	}
 	slots := []string{sizes.AnySlot}
 	for _, c := range r.Recommendation.Containers {
@@ -190,12 +183,9 @@ func (r Resizable) Sizes() sizes.Table {
 		}
 	}
 	for _, slot := range slots {
-		in.Recommended = nil
-		for _, c := range r.Recommendation.Containers {
-			in.Recommended = append(in.Recommended, ofSlot(c, slot))
-		}
-		for _, size := range vertical.Fit(in) {
-			table.Sizes = append(table.Sizes, sizes.Size{Slot: slot, Container: size.ContainerName, Requests: size.Target, Limits: size.Limits})
+		created := resize.Created(*template, r.recommended(slot), r.VPA.Spec.ResourcePolicy, r.LimitRanges)
+		for container, size := range created {
+			table.Sizes = append(table.Sizes, sizes.Size{Slot: slot, Container: container, Requests: size.Requests, Limits: size.Limits})
 		}
 	}
 	return table

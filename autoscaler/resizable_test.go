@@ -184,12 +184,77 @@ func TestEachSlotHasItsRecommendation(t *testing.T) {
 func TestSizesForPodsThatAreCreated(t *testing.T) {
 	r := sizedDB(2)
 	r.Recommendation = advised()
+	most := corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("12Gi")}
 	r.LimitRanges = []*corev1.LimitRange{{Spec: corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{{
-		Type: corev1.LimitTypeContainer, Max: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("12Gi")},
+		Type: corev1.LimitTypeContainer, Max: most, Default: most, DefaultRequest: most, // as the API server completes it
 	}}}}}
 	want := "v1 vpa\n3 db 500m 6442450944 1000m 12884901888\n* db 500m 2147483648 1000m 4294967296\n"
 	if diff := cmp.Diff(want, r.Sizes().String()); diff != "" {
 		t.Errorf("table (-want +got):\n%s", diff)
+	}
+}
+
+// A successor of what runs is given what is asked of it, and so it is re-created.
+func TestSizesAreWhatIsAskedOfPodsThatRun(t *testing.T) {
+	memory := func(q string) corev1.ResourceList {
+		return corev1.ResourceList{corev1.ResourceMemory: resource.MustParse(q)}
+	}
+	of := func(request, limit string) corev1.ResourceRequirements {
+		return corev1.ResourceRequirements{Requests: memory(request), Limits: memory(limit)}
+	}
+	for name, tc := range map[string]struct {
+		template, running corev1.ResourceRequirements
+		limits            corev1.LimitRangeItem
+		controlled        vpav1.ContainerControlledValues
+		recommended, want string
+	}{
+		"defaults of a LimitRange": {
+			corev1.ResourceRequirements{}, of("256Mi", "1Gi"), corev1.LimitRangeItem{Default: memory("1Gi"), DefaultRequest: memory("256Mi")},
+			vpav1.ContainerControlledValuesRequestsAndLimits, "512Mi", "v1 vpa\n* db - 536870912 - 2147483648\n",
+		},
+		"requests only": {
+			of("1Gi", "8Gi"), of("1Gi", "8Gi"), corev1.LimitRangeItem{Max: memory("16Gi")},
+			vpav1.ContainerControlledValuesRequestsOnly, "4Gi", "v1 vpa\n* db - 4294967296 - -\n",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := sizedDB()
+			r.VPA.Spec.UpdatePolicy = &vpav1.PodUpdatePolicy{MinReplicas: ptr.To[int32](1), UpdateMode: ptr.To(vpav1.UpdateModeRecreate)}
+			r.VPA.Spec.ResourcePolicy = &vpav1.PodResourcePolicy{ContainerPolicies: []vpav1.ContainerResourcePolicy{{ContainerName: "*", ControlledValues: &tc.controlled}}}
+			r.Set.Spec.Replicas = ptr.To[int32](1)
+			r.Set.Spec.Template.Spec.Containers = []corev1.Container{{Name: "db", Resources: tc.template}}
+			tc.limits.Type = corev1.LimitTypeContainer
+			r.LimitRanges = []*corev1.LimitRange{{Spec: corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{tc.limits}}}}
+			target := memory(tc.recommended)
+			r.Recommendation = vertical.Recommendation{Containers: []vertical.Container{{RecommendedContainerResources: vpav1.RecommendedContainerResources{
+				ContainerName: "db", Target: target, LowerBound: target, UpperBound: target,
+			}}}}
+			pod := dbOrdinal(0)
+			old := metav1.NewTime(time.Now().Add(-time.Hour))
+			pod.UID, pod.CreationTimestamp = "db-0", old
+			pod.Spec.Containers = []corev1.Container{{Name: "db", Resources: tc.running}}
+			pod.Status = corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &old, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}
+			r.Pods = []*corev1.Pod{pod}
+
+			if diff := cmp.Diff(tc.want, r.Sizes().String()); diff != "" {
+				t.Errorf("table (-want +got):\n%s", diff)
+			}
+			created := resize.Sizes{"db": tc.running}
+			for _, s := range r.Sizes().Sizes {
+				limits := s.Limits
+				if limits == nil {
+					limits = tc.running.Limits
+				}
+				created[s.Container] = corev1.ResourceRequirements{Requests: s.Requests, Limits: limits}
+			}
+			in := resize.Input{Now: time.Now(), Config: resize.DefaultConfig(), Targets: []resize.Target{r.Target()}}
+			for _, q := range resize.Decide(in).Questions {
+				in.Answers = append(in.Answers, resize.Answer{Pod: q.Pod.UID, Move: true, Sizes: q.Sizes, Fits: true, Node: "n2", Created: created})
+			}
+			if got := resize.Decide(in).Pods[0]; got.Step != resize.Evicts {
+				t.Errorf("the pod is not re-created: %s %s: %s", got.Class, got.Step, got.Waits)
+			}
+		})
 	}
 }
 

@@ -16,14 +16,16 @@ import (
 )
 
 // writeSizes puts the sizes of all slots on the VPA, where the API server finds them for pods that are created.
-// While there is no recommendation, those of before stand.
+// While there is no recommendation, those of before stand; where a LimitRange refuses what is recommended, they do not.
 func (c *Conductor) writeSizes(ctx context.Context, r Resizable) {
-	if r.Recommendation.Reason != vertical.Provided || modeOf(r.VPA) == vpav1.UpdateModeOff {
+	if r.Recommendation.Reason != vertical.Provided || modeOf(r.VPA) == vpav1.UpdateModeOff || r.template() == nil {
 		return
 	}
+	text := ""
 	if table := r.Sizes(); len(table.Sizes) > 0 {
-		c.putSizes(ctx, r.VPA, table.String())
+		text = table.String()
 	}
+	c.putSizes(ctx, r.VPA, text)
 }
 
 // clearSizes takes the sizes away from the VPAs that size no pod: of two that have them, either might be followed.

@@ -6,6 +6,7 @@ package policies_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,8 +21,14 @@ import (
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/admission/plugin/policy/mutating"
 	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
+	"k8s.io/kubernetes/pkg/apis/core"
+	corev1defaults "k8s.io/kubernetes/pkg/apis/core/v1"
+	"k8s.io/kubernetes/pkg/kubeapiserver/options"
+	"k8s.io/kubernetes/plugin/pkg/admission/limitranger"
 
+	engine "github.com/berth-dev/berth/autoscaler/vertical/resize"
 	"github.com/berth-dev/berth/autoscaler/vertical/sizes"
 )
 
@@ -182,6 +189,66 @@ func TestPodSizes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(tc.want, s.sized(t, tc.pod)); diff != "" {
 				t.Errorf("containers (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// The API server fills in the defaults of a LimitRange before it sizes a pod, and judges by the LimitRange afterwards
+// (AllOrderedPlugins in pkg/kubeapiserver/options/plugins.go): a limit that came from there is changed like any other.
+func TestPodSizesAfterLimitRanges(t *testing.T) {
+	order := slices.Index(options.AllOrderedPlugins, limitranger.PluginName)
+	if order < 0 || order > slices.Index(options.AllOrderedPlugins, mutating.PluginName) {
+		t.Fatalf("pods are sized before LimitRanges: %v", options.AllOrderedPlugins)
+	}
+	amount := func(text string) corev1.ResourceList { return container("x " + text).Resources.Requests }
+	for name, tc := range map[string]struct {
+		item     corev1.LimitRangeItem
+		template string
+		recs     string
+		want     string
+	}{
+		"default and default request": {corev1.LimitRangeItem{Default: amount("- 1Gi"), DefaultRequest: amount("- 256Mi")}, "db - -", "- 512Mi", "db - 512Mi/2Gi"},
+		"default alone":               {corev1.LimitRangeItem{Default: amount("- 1Gi")}, "db - -", "- 512Mi", "db - 512Mi/512Mi"},
+		"maximum alone":               {corev1.LimitRangeItem{Max: amount("- 4Gi")}, "db - -", "- 8Gi", "db - 4Gi/4Gi"},
+		"a request of its own":        {corev1.LimitRangeItem{Default: amount("2 1Gi")}, "db 500m 256Mi", "1 512Mi", "db 1/4 512Mi/2Gi"},
+		"minimum":                     {corev1.LimitRangeItem{Min: amount("- 1Gi")}, "db - -", "- 512Mi", "db - 1Gi"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tc.item.Type = corev1.LimitTypeContainer
+			limits := &corev1.LimitRange{ObjectMeta: in("prod", "limits"), Spec: corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{tc.item}}}
+			corev1defaults.SetObjectDefaults_LimitRange(limits)
+			pod := ordinal(4, tc.template)
+			o := sizer(set)
+			table := sizes.Table{VPA: o.UID}
+			for container, size := range engine.Created(pod.Spec, []engine.Recommendation{{Container: "db", Target: amount(tc.recs)}}, nil, []*corev1.LimitRange{limits}) {
+				table.Sizes = append(table.Sizes, sizes.Size{Slot: sizes.AnySlot, Container: container, Requests: size.Requests, Limits: size.Limits})
+			}
+			o.Annotations[sizes.Annotation] = table.String()
+			present := room(pod, o)
+
+			asked := &core.Pod{}
+			corev1defaults.SetObjectDefaults_Pod(pod)
+			if err := corev1defaults.Convert_v1_Pod_To_core_Pod(pod, asked, nil); err != nil {
+				t.Fatal(err)
+			}
+			if err := limitranger.PodMutateLimitFunc(limits, asked); err != nil {
+				t.Fatal(err)
+			}
+			if err := corev1defaults.Convert_core_Pod_To_v1_Pod(asked, pod, nil); err != nil {
+				t.Fatal(err)
+			}
+			got := newServer(t, settings{strict: true}, present...).sized(t, pod)
+			if diff := cmp.Diff([]string{tc.want}, got); diff != "" {
+				t.Errorf("containers (-want +got):\n%s", diff)
+			}
+			asked.Spec.Containers[0].Resources = core.ResourceRequirements{}
+			sized := container(got[0])
+			if err := corev1defaults.Convert_v1_ResourceRequirements_To_core_ResourceRequirements(&sized.Resources, &asked.Spec.Containers[0].Resources, nil); err != nil {
+				t.Fatal(err)
+			}
+			if err := limitranger.PodValidateLimitFunc(limits, asked); err != nil {
+				t.Errorf("the pod is refused: %v", err)
 			}
 		})
 	}
