@@ -23,11 +23,13 @@ import (
 	"k8s.io/client-go/scale"
 	"k8s.io/client-go/tools/clientcmd"
 	componentbase "k8s.io/component-base/config/v1alpha1"
+	"k8s.io/klog/v2"
 	metricsclient "k8s.io/metrics/pkg/client/clientset/versioned"
 	customclient "k8s.io/metrics/pkg/client/custom_metrics"
 	externalclient "k8s.io/metrics/pkg/client/external_metrics"
 
 	"github.com/berth-dev/berth/autoscaler/config"
+	"github.com/berth-dev/berth/autoscaler/vpas"
 	"github.com/berth-dev/berth/plugins/policies"
 )
 
@@ -81,7 +83,9 @@ func newClients(cfg *rest.Config, metricsTimeout time.Duration) (*clients, error
 	if err != nil {
 		return nil, err
 	}
-	vpa, err := vpaclient.NewForConfig(unpaced(cfg))
+	vpa, err := vpas.NewForConfig(unpaced(cfg), func(i vpas.Ignored) {
+		klog.Background().Info("Ignoring a quantity of a VPA that can not be read", "vpa", klog.KRef(i.Namespace, i.Name), "field", i.Field, "value", i.Value)
+	})
 	if err != nil {
 		return nil, err
 	}

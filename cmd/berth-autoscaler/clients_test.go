@@ -146,3 +146,25 @@ func TestACallForMetricsEndsAfterTheTimeout(t *testing.T) {
 		t.Errorf("got %q (%v), want TimedOut", got, answers["stuck"].Err)
 	}
 }
+
+// What one tenant writes into a VPA keeps nobody from reading the others.
+func TestVPAsAreReadWhateverOneSays(t *testing.T) {
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		const policy = `{"containerName":"*","minAllowed":{"cpu":"1e-2147483647","memory":"1Gi"}}`
+		_, _ = w.Write([]byte(`{"kind":"VerticalPodAutoscalerList","apiVersion":"autoscaling.k8s.io/v1","items":[{"spec":{"resourcePolicy":{"containerPolicies":[` + policy + `]}}}]}`))
+	}))
+	defer api.Close()
+	clients, err := newClients(&rest.Config{Host: api.URL, QPS: 50, Burst: 100}, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := clients.vpa.AutoscalingV1().VerticalPodAutoscalers("").List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	least := list.Items[0].Spec.ResourcePolicy.ContainerPolicies[0].MinAllowed
+	if _, has := least[corev1.ResourceCPU]; has || least.Memory().String() != "1Gi" {
+		t.Errorf("at least %v, want memory alone", least)
+	}
+}

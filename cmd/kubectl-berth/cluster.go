@@ -8,6 +8,7 @@ import (
 	"time"
 
 	autoscaler "github.com/berth-dev/berth/autoscaler/config"
+	"github.com/berth-dev/berth/autoscaler/vpas"
 	"github.com/berth-dev/berth/plugins/policies"
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -87,7 +88,7 @@ func (o *options) connect() (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	vpas, err := vpaclient.NewForConfig(config)
+	vpas, err := vpas.NewForConfig(config, func(vpas.Ignored) {})
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +98,7 @@ func (o *options) connect() (*cluster, error) {
 		return nil, err
 	}
 	return &cluster{
-		kube: kube, policies: policies, vpas: vpas, namespace: namespace, now: time.Now, gauges: gauges,
+		kube: kube, policies: policies, vpas: vpas.AutoscalingV1(), namespace: namespace, now: time.Now, gauges: gauges,
 		schedulerNamespace: o.schedulerNamespace, autoscalerNamespace: o.autoscalerNamespace,
 		configFile: o.configFile, autoscalerConfigFile: o.autoscalerConfigFile,
 	}, nil

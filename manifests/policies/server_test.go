@@ -80,7 +80,7 @@ func documents(t *testing.T, file string) []runtime.Object {
 func policies(t *testing.T, edit func(*admissionv1.ValidatingAdmissionPolicy), strict bool) []runtime.Object {
 	t.Helper()
 	var out []runtime.Object
-	for _, f := range []string{"vpa-not-with-hpa.yaml", "hpa-not-with-vpa.yaml", "advice.yaml", "pod-sizes.yaml"} {
+	for _, f := range []string{"vpa-not-with-hpa.yaml", "hpa-not-with-vpa.yaml", "advice.yaml", "pod-sizes.yaml", "vpa-quantities.yaml"} {
 		for _, o := range documents(t, f) {
 			switch p := o.(type) {
 			case *admissionv1.ValidatingAdmissionPolicy:
