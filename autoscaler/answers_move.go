@@ -81,7 +81,7 @@ func (a *answers) find(pod, successor *corev1.Pod) (place, error) {
 	for _, room := range a.returning(a.pods) {
 		next := recreated(room.Pod, room.Sizes)
 		if err := a.replace(a.simulation, room.Pod, next); err != nil {
-			return place{}, err
+			klog.FromContext(a.ctx).Error(err, "A pod that comes back has its place beside itself", "pod", klog.KObj(room.Pod))
 		}
 		before = append(before, next)
 	}

@@ -445,6 +445,31 @@ func TestRoomsAskForNodes(t *testing.T) {
 	}
 }
 
+// A node can go before its pods: one of them is still to be re-created, and nobody else waits for what becomes of it.
+func TestPodsOfANodeThatIsGone(t *testing.T) {
+	for _, mode := range []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce, corev1.ReadWriteOncePod} {
+		t.Run(string(mode), func(t *testing.T) {
+			pod, objects := sizedPod("gone", "a")
+			for _, object := range objects {
+				if claim, ok := object.(*corev1.PersistentVolumeClaim); ok {
+					claim.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{mode}
+				}
+			}
+			a := ask(t, append(objects, berthNode("a2", "a", "2"))...)
+			a.history.rooms = []resize.Room{{Pod: pod, Sizes: inAll("3")}}
+			in := nodes.Input{Now: time.Now(), Config: nodes.Defaults(), Groups: []nodes.Group{{Name: "a", Max: 5, Template: berthNode("template", "a", "4")}}}
+			d, err := a.placeNodes(t.Context(), in, a.reader.Nodes(), a.reader.Pods(), a.foresee(t.Context(), nil, a.reader.Pods()))
+			if err != nil || len(d.Adds) != 1 || d.Adds[0].Count != 1 {
+				t.Errorf("adds %+v (%v), want one node", d.Adds, err)
+			}
+			a.admit = sizedTo("2")
+			if got := a.answer(t, resize.Question{Pod: pod, Move: true, Sizes: inAll("2")}); got.Node != "a2" {
+				t.Errorf("the answer about it is %+v", got)
+			}
+		})
+	}
+}
+
 // A pod that waits for a node is asked for once in a sync period, one that may be evicted upon the answer in each tick.
 func TestAnswersOfSeveralTicks(t *testing.T) {
 	for name, tc := range map[string]struct {

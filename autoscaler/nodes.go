@@ -87,7 +87,7 @@ func (c *Conductor) placeNodes(ctx context.Context, in nodes.Input, present []*c
 	for _, room := range c.rooms(pods) {
 		next := recreated(room.Pod, room.Sizes)
 		if err := c.replace(simulation, room.Pod, next); err != nil {
-			return nodes.Decision{}, fmt.Errorf("pod %s, which is to be re-created: %w", klog.KObj(room.Pod), err)
+			klog.FromContext(ctx).Error(err, "A pod that is to be re-created is planned for beside itself", "pod", klog.KObj(room.Pod))
 		}
 		in.Forecast = append(in.Forecast, next)
 	}

@@ -112,11 +112,13 @@ func (s *snapshot) addPod(logger klog.Logger, pod *v1.Pod) (undo func(), err err
 	}, nil
 }
 
-// removePod takes a pod from its node and returns how to undo it.
+// removePod takes a pod from its node and returns how to undo it. Of a pod whose node is gone before it, nothing but
+// its claims is there.
 func (s *snapshot) removePod(logger klog.Logger, pod *v1.Pod) (undo func(), err error) {
 	info, ok := s.byName[pod.Spec.NodeName]
 	if !ok {
-		return nil, fmt.Errorf("no node %s in the snapshot", pod.Spec.NodeName)
+		s.count(pod, -1)
+		return func() { s.count(pod, 1) }, nil
 	}
 	i := slices.IndexFunc(info.GetPods(), func(p fwk.PodInfo) bool { return p.GetPod().UID == pod.UID })
 	if i < 0 {
