@@ -239,9 +239,10 @@ func (c *Conductor) tick(ctx context.Context, whole bool) (decided bool) {
 	}
 
 	// 5 decide and write sizes, and say on each VPA what became of it
-	c.clearSizes(ctx, vpas, refusals.Verdicts)
-	c.decideSizes(ctx, workloads, known)
-	c.writeVPAs(ctx, vpas, refusals.Verdicts)
+	resizables := c.resizables(ctx, workloads, known)
+	written := c.writeSizes(ctx, vpas, refusals.Verdicts, resizables)
+	c.decideSizes(ctx, resizables)
+	c.writeVPAs(ctx, written, refusals.Verdicts)
 
 	// 6 give up the claims of volumes whose node is gone, before nodes are found
 	// for the pods that they keep waiting

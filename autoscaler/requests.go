@@ -4,6 +4,7 @@
 package autoscaler
 
 import (
+	"hash/fnv"
 	"slices"
 	"strconv"
 	"time"
@@ -56,7 +57,7 @@ func (c *Conductor) recommendRequests(all []*sized, snapshot metrics.Snapshot) {
 		last, known := c.history.advised[s.key()]
 		known = known && last.uid == s.vpa.UID
 		stands := known && last.Reason == vertical.Provided && last.generation == s.vpa.Generation &&
-			in.Now.Sub(last.at) < c.config.Vertical.RecommendPeriod.Duration && !killed[s.key()].After(last.at)
+			!turned(s.vpa.UID, last.at, in.Now, c.config.Vertical.RecommendPeriod.Duration) && !killed[s.key()].After(last.at)
 		next, decided := decision.Recommendations[s.key()]
 		switch {
 		case decided && !stands:
@@ -66,6 +67,16 @@ func (c *Conductor) recommendRequests(all []*sized, snapshot metrics.Snapshot) {
 		}
 	}
 	c.history.advised = advised
+}
+
+// turned tells whether a period of an object has begun between two times. The periods of all objects begin at times of their
+// own: otherwise all would be written in one tick, and none in the others.
+func turned(uid types.UID, last, now time.Time, period time.Duration) bool {
+	h := fnv.New64a()
+	h.Write([]byte(uid))
+	offset := time.Duration(h.Sum64() % uint64(period))
+	count := func(t time.Time) int64 { return (t.UnixNano() - int64(offset)) / int64(period) }
+	return count(now) > count(last)
 }
 
 // measured is a pod as the vertical engine knows it: ordinals keep their histories apart.

@@ -5,6 +5,7 @@ package autoscaler
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -30,36 +31,39 @@ const mostRounds = 100
 type resizeHistory struct {
 	engine  resize.History
 	refused []resize.Refused
-	// written are the pods that were written to, with the version that the decision was made upon.
-	written map[types.UID]string
+	// written are the pods that were written to, with their versions of before the last write.
+	written map[types.UID][]string
 	// told is what was said last of each pod, and summaries of each VPA.
 	told      map[types.UID]string
 	summaries map[resize.Key]summary
 }
 
-// decideSizes decides which pods get their size next, and carries it out. Known tells that the PlacementPolicies are,
-// which say what a quorum is.
-func (c *Conductor) decideSizes(ctx context.Context, all []*sized, known bool) {
-	h := &c.history.resizing
+// resizables are the VPAs that size pods, with their workloads. Known tells that the PlacementPolicies are, which say what a
+// quorum is.
+func (c *Conductor) resizables(ctx context.Context, all []*sized, known bool) []Resizable {
 	hold := c.holdSizes(ctx, known)
-	in := resize.Input{Now: c.now(), Config: ResizeConfig(c.config.Vertical), History: h.engine, Refused: h.refused}
-	seen, vpas := map[types.UID]string{}, map[resize.Key]*vpav1.VerticalPodAutoscaler{}
+	var resizables []Resizable
 	for _, s := range all {
-		advised, ok := c.history.advised[s.key()]
-		if !ok || !s.read || s.err != nil {
-			continue
-		}
-		r := c.resizable(s, advised.Recommendation, hold)
-		if hold == "" {
-			c.writeSizes(ctx, r)
-		}
-		target := r.Target()
-		in.Targets, vpas[target.Key] = append(in.Targets, target), s.vpa
-		for _, pod := range s.pods {
-			seen[pod.UID] = pod.ResourceVersion
+		if advised, ok := c.history.advised[s.key()]; ok && s.read && s.err == nil {
+			resizables = append(resizables, c.resizable(s, advised.Recommendation, hold))
 		}
 	}
-	if h.behind(seen) {
+	return resizables
+}
+
+// decideSizes decides which pods get their size next, and carries it out.
+func (c *Conductor) decideSizes(ctx context.Context, all []Resizable) {
+	h := &c.history.resizing
+	in := resize.Input{Now: c.now(), Config: ResizeConfig(c.config.Vertical), History: h.engine, Refused: h.refused}
+	pods, vpas := map[types.UID]*corev1.Pod{}, map[resize.Key]*vpav1.VerticalPodAutoscaler{}
+	for _, r := range all {
+		target := r.Target()
+		in.Targets, vpas[target.Key] = append(in.Targets, target), r.VPA
+		for _, pod := range r.Pods {
+			pods[pod.UID] = pod
+		}
+	}
+	if h.behind(pods) {
 		return // what was done last is not seen yet
 	}
 	in.Budgets = c.budgetsOf(in.Targets)
@@ -69,14 +73,14 @@ func (c *Conductor) decideSizes(ctx context.Context, all []*sized, known bool) {
 	for _, action := range d.Actions {
 		c.resizePod(ctx, vpas[action.Target], action)
 	}
-	c.tellSizes(ctx, all, d)
+	c.tellSizes(ctx, pods, d)
 }
 
 // behind tells that the informers do not show yet what was written in the last tick: a decision upon what they show
 // would be made twice. A pod that they do not show any more is gone.
-func (h *resizeHistory) behind(seen map[types.UID]string) bool {
-	for uid, version := range h.written {
-		if now, ok := seen[uid]; !ok || now != version {
+func (h *resizeHistory) behind(seen map[types.UID]*corev1.Pod) bool {
+	for uid, past := range h.written {
+		if now, ok := seen[uid]; !ok || !slices.Contains(past, now.ResourceVersion) {
 			delete(h.written, uid)
 		}
 	}
@@ -219,10 +223,13 @@ func (c *Conductor) resizePod(ctx context.Context, vpa *vpav1.VerticalPodAutosca
 	bounded, cancel := context.WithTimeout(ctx, callDeadline)
 	defer cancel()
 	var err error
+	past := []string{action.Pod.ResourceVersion}
 	if action.Kind == resize.Evict {
 		err = c.writer.EvictPod(bounded, action.Pod)
 	} else {
-		err = c.writer.ResizePod(bounded, action.Pod, resize.RecordAnnotation, action.Record, action.Sizes)
+		var noted string
+		noted, err = c.writer.ResizePod(bounded, action.Pod, resize.RecordAnnotation, action.Record, action.Sizes)
+		past = append(past, noted)
 	}
 	c.telemetry.Resized(string(action.Kind), string(action.Class), err)
 	logger := klog.FromContext(ctx).WithValues("pod", klog.KObj(action.Pod), "vpa", klog.KObj(vpa), "action", action.Kind, "class", action.Class)
@@ -231,9 +238,9 @@ func (c *Conductor) resizePod(ctx context.Context, vpa *vpav1.VerticalPodAutosca
 	case err == nil:
 		logger.V(2).Info("Pod sized", "node", action.Node, "reason", action.Reason)
 		if h.written == nil {
-			h.written = map[types.UID]string{}
+			h.written = map[types.UID][]string{}
 		}
-		h.written[action.Pod.UID] = action.Pod.ResourceVersion
+		h.written[action.Pod.UID] = past
 	case apierrors.IsConflict(err), apierrors.IsNotFound(err), apierrors.IsTooManyRequests(err):
 		logger.V(2).Info("Pod not sized yet", "reason", err.Error())
 	case refusedWrite(err):

@@ -35,13 +35,7 @@ type summary struct {
 }
 
 // tellSizes says once on each pod why it does not get its size, and sums up on each VPA.
-func (c *Conductor) tellSizes(ctx context.Context, all []*sized, d resize.Decision) {
-	pods := map[types.UID]*corev1.Pod{}
-	for _, s := range all {
-		for _, pod := range s.pods {
-			pods[pod.UID] = pod
-		}
-	}
+func (c *Conductor) tellSizes(ctx context.Context, pods map[types.UID]*corev1.Pod, d resize.Decision) {
 	h := &c.history.resizing
 	told, byVPA, waiting := map[types.UID]string{}, map[resize.Key][]resize.Explanation{}, 0
 	for _, e := range d.Pods {

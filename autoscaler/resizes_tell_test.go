@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/berth-dev/berth/autoscaler/vertical/resize"
@@ -73,21 +74,27 @@ func TestFiguresAloneAreNoNews(t *testing.T) {
 	}
 }
 
-// The informers are behind until they show another version of what was written to.
+// The informers are behind until they show what a pod is after the last write to it.
 func TestBehind(t *testing.T) {
 	for name, tc := range map[string]struct {
 		seen map[types.UID]string
 		want bool
 	}{
-		"as it was":      {map[types.UID]string{"a": "1", "b": "9"}, true},
-		"changed":        {map[types.UID]string{"a": "2", "b": "9"}, false},
-		"gone":           {map[types.UID]string{"b": "9"}, false},
-		"its successor":  {map[types.UID]string{"c": "1"}, false},
-		"nothing at all": {nil, false},
+		"as it was":       {map[types.UID]string{"a": "1", "b": "9"}, true},
+		"noted, not more": {map[types.UID]string{"a": "2", "b": "9"}, true},
+		"changed":         {map[types.UID]string{"a": "3", "b": "9"}, false},
+		"changed since":   {map[types.UID]string{"a": "4", "b": "9"}, false},
+		"gone":            {map[types.UID]string{"b": "9"}, false},
+		"its successor":   {map[types.UID]string{"c": "1"}, false},
+		"nothing at all":  {nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := resizeHistory{written: map[types.UID]string{"a": "1"}}
-			if got := h.behind(tc.seen); got != tc.want {
+			seen := map[types.UID]*corev1.Pod{}
+			for uid, version := range tc.seen {
+				seen[uid] = &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: uid, ResourceVersion: version}}
+			}
+			h := resizeHistory{written: map[types.UID][]string{"a": {"1", "2"}}}
+			if got := h.behind(seen); got != tc.want {
 				t.Errorf("behind %t, want %t", got, tc.want)
 			}
 			if len(h.written) > 0 != tc.want {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
 	"k8s.io/client-go/util/workqueue"
@@ -38,11 +39,14 @@ func (c *Conductor) writeVPAs(ctx context.Context, vpas []*vpav1.VerticalPodAuto
 		c.markSizes(vpa, verdicts[vpaKey(vpa)].Allowed, &status)
 		c.explain(&status, vpa)
 		status.Conditions = c.markVPA(status.Conditions, verdicts[vpaKey(vpa)])
-		if err := c.writer.VPAStatus(ctx, vpa, status); err != nil {
+		switch err := c.writer.VPAStatus(ctx, vpa, status); {
+		case err == nil:
+			c.tellChanges(vpa, status)
+		case apierrors.IsConflict(err), apierrors.IsNotFound(err):
+			klog.FromContext(ctx).V(2).Info("A VPA has changed: its status is written in the next tick", "vpa", klog.KObj(vpa))
+		default:
 			klog.FromContext(ctx).Error(err, "Writing the status of a VPA", "vpa", klog.KObj(vpa))
-			return
 		}
-		c.tellChanges(vpa, status)
 	})
 }
 
@@ -56,13 +60,15 @@ func (c *Conductor) berths(vpa *vpav1.VerticalPodAutoscaler) bool {
 }
 
 // recommend puts a recommendation into a status, with the conditions of upstream's recommender.
-// Without one, the last recommendation stands.
+// Without one, the last recommendation stands, unless nobody asks for any.
 func (c *Conductor) recommend(status *vpav1.VerticalPodAutoscalerStatus, policy *vpav1.PodResourcePolicy, r vertical.Recommendation) {
 	provided, message := corev1.ConditionFalse, fmt.Sprintf("none of the %d pods has been measured yet", r.Pods)
-	if r.Pods == 0 {
+	switch {
+	case r.Reason == vertical.NothingControlled:
+		status.Recommendation, message = nil, "the resource policy switches every container off"
+	case r.Reason != vertical.Provided && r.Pods == 0:
 		message = "the target is missing or has no pods"
-	}
-	if r.Reason == vertical.Provided {
+	case r.Reason == vertical.Provided:
 		provided, message = corev1.ConditionTrue, ""
 		last := status.Recommendation
 		status.Recommendation = &vpav1.RecommendedPodResources{}

@@ -17,22 +17,23 @@ import (
 )
 
 // ResizePod writes a note on the pod, as an annotation, and asks for the sizes of its containers. Both fail with a
-// conflict where the pod is another one by now, or anything about it has changed; the note may stay alone.
-func (w *Writer) ResizePod(ctx context.Context, pod *corev1.Pod, annotation, note string, to map[string]corev1.ResourceRequirements) error {
+// conflict where the pod is another one by now, or anything about it has changed; the note may stay alone. Noted is the version
+// of the pod between the two.
+func (w *Writer) ResizePod(ctx context.Context, pod *corev1.Pod, annotation, note string, to map[string]corev1.ResourceRequirements) (noted string, err error) {
 	meta := map[string]any{"uid": pod.UID, "resourceVersion": pod.ResourceVersion, "annotations": map[string]string{annotation: note}}
-	noted, err := w.patchPod(ctx, pod, types.MergePatchType, map[string]any{"metadata": meta})
+	between, err := w.patchPod(ctx, pod, types.MergePatchType, map[string]any{"metadata": meta})
 	if err != nil {
-		return err
+		return "", err
 	}
 	var containers []any
 	for _, name := range slices.Sorted(maps.Keys(to)) {
 		containers = append(containers, map[string]any{"name": name, "resources": map[string]any{"requests": to[name].Requests, "limits": to[name].Limits}})
 	}
 	_, err = w.patchPod(ctx, pod, types.StrategicMergePatchType, map[string]any{
-		"metadata": map[string]any{"uid": pod.UID, "resourceVersion": noted.ResourceVersion},
+		"metadata": map[string]any{"uid": pod.UID, "resourceVersion": between.ResourceVersion},
 		"spec":     map[string]any{"containers": containers},
 	}, "resize")
-	return err
+	return between.ResourceVersion, err
 }
 
 func (w *Writer) patchPod(ctx context.Context, pod *corev1.Pod, kind types.PatchType, patch map[string]any, subresources ...string) (*corev1.Pod, error) {
@@ -53,10 +54,10 @@ func (w *Writer) EvictPod(ctx context.Context, pod *corev1.Pod) error {
 }
 
 // AnnotateVPA writes an annotation of a VPA, or takes it away if it is empty, where it differs from what the VPA
-// has. It fails with a conflict where the VPA is another one by now.
-func (w *Writer) AnnotateVPA(ctx context.Context, vpa *vpav1.VerticalPodAutoscaler, annotation, value string) error {
+// has, and returns the VPA as it is then. It fails with a conflict where the VPA is another one by now.
+func (w *Writer) AnnotateVPA(ctx context.Context, vpa *vpav1.VerticalPodAutoscaler, annotation, value string) (*vpav1.VerticalPodAutoscaler, error) {
 	if vpa.Annotations[annotation] == value {
-		return nil
+		return vpa, nil
 	}
 	wanted := &value
 	if value == "" {
@@ -64,8 +65,7 @@ func (w *Writer) AnnotateVPA(ctx context.Context, vpa *vpav1.VerticalPodAutoscal
 	}
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": vpa.UID, "annotations": map[string]*string{annotation: wanted}}})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = w.vpas.VerticalPodAutoscalers(vpa.Namespace).Patch(ctx, vpa.Name, types.MergePatchType, patch, metav1.PatchOptions{})
-	return err
+	return w.vpas.VerticalPodAutoscalers(vpa.Namespace).Patch(ctx, vpa.Name, types.MergePatchType, patch, metav1.PatchOptions{})
 }

@@ -114,6 +114,8 @@ const (
 	NoPodsMatched Reason = "NoPodsMatched"
 	// NoUsage: no container under the VPA has been measured yet.
 	NoUsage Reason = "NoUsage"
+	// NothingControlled: the policy switches every container of the pods off.
+	NothingControlled Reason = "NothingControlled"
 )
 
 // Recommendation is what a VPA's status should say.
@@ -175,10 +177,28 @@ func recommend(v VPA, lineages []*lineage, global corev1.ResourceList, m *scratc
 	case len(r.Containers) > 0:
 	case len(v.Pods) == 0:
 		r.Reason = NoPodsMatched
+	case v.nothingControlled():
+		r.Reason = NothingControlled
 	default:
 		r.Reason = NoUsage
 	}
 	return r
+}
+
+// nothingControlled tells whether the pods have containers, and none of them is recommended for.
+func (v VPA) nothingControlled() bool {
+	some := false
+	for _, pod := range v.Pods {
+		for _, container := range pod.Containers {
+			some = true
+			for _, name := range resourceNames() {
+				if Controls(v.Policy, container, name) {
+					return false
+				}
+			}
+		}
+	}
+	return some
 }
 
 // recommend decides for the containers of one name, together and slot by slot.

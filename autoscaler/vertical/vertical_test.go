@@ -142,6 +142,7 @@ func TestReason(t *testing.T) {
 	}{
 		"no pods":         {vpa: vpa(nil), want: Recommendation{Reason: NoPodsMatched}},
 		"no samples":      {vpa: vpa(nil, pod("p", "a"), pod("q", "a")), want: Recommendation{Reason: NoUsage, Pods: 2}},
+		"all is off":      {vpa: vpa(policies(vpav1.ContainerResourcePolicy{ContainerName: "*", Mode: new(vpav1.ContainerScalingModeOff)}), pod("p", "a")), want: Recommendation{Reason: NothingControlled, Pods: 1}},
 		"no containers":   {vpa: vpa(nil, pod("p")), want: Recommendation{Reason: NoUsage, Pods: 1}},
 		"pods of another": {vpa: vpa(nil, pod("taken", "a")), want: Recommendation{Reason: NoUsage, Pods: 1}},
 	}
