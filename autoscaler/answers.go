@@ -31,6 +31,9 @@ type answers struct {
 	err        error         // why there is none
 	pods       []*corev1.Pod // that it was begun with
 
+	given   int
+	settled *settled // nil where nobody is placed
+
 	began  time.Time
 	coming *[]*corev1.Node // nodes on their way, nil before they are looked for
 }
@@ -41,17 +44,26 @@ func (c *Conductor) newAnswers(ctx context.Context) *answers {
 	return &answers{Conductor: c, tick: ctx, end: func() {}, began: now}
 }
 
-// of answers questions, in their order.
+// of answers questions, in their order, as long as there is time. One is answered in any case.
 func (a *answers) of(questions []resize.Question) []resize.Answer {
-	all := make([]resize.Answer, len(questions))
-	for i, q := range questions {
-		if q.Move {
-			all[i] = a.move(q)
-		} else {
-			all[i] = a.stay(q)
+	var all []resize.Answer
+	for _, q := range questions {
+		if a.given > 0 && a.now().Sub(a.began) >= a.patience() {
+			break
 		}
+		if q.Move {
+			all = append(all, a.move(q))
+		} else {
+			all = append(all, a.stay(q))
+		}
+		a.given++
 	}
 	return all
+}
+
+// patience is how long questions may take of a tick, which has nodes to decide on, too, and has to end before the next.
+func (a *answers) patience() time.Duration {
+	return min(a.config.SyncPeriod.Duration, a.config.Nodes.SimulationTimeout.Duration) / 2
 }
 
 func (a *answers) close() {
@@ -85,10 +97,11 @@ func (a *answers) stay(q resize.Question) resize.Answer {
 	} else {
 		err := a.begin()
 		if err == nil {
+			a.unsettle()
 			answer.Fits, reasons, err = a.simulation.Grow(grown)
 		}
 		if err != nil {
-			answer.Reason = unanswered(err)
+			answer.Unknown, answer.Reason = true, unanswered(err)
 			return answer
 		}
 	}

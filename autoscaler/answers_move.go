@@ -6,12 +6,15 @@ package autoscaler
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/klog/v2"
 
@@ -26,7 +29,9 @@ const noSimulation = "nodes.schedulerConfigFile is not set, so that nobody knows
 type creation struct {
 	pod *corev1.Pod
 	why string // there is none
-	at  time.Time
+	// late tells that the API server did not say.
+	late bool
+	at   time.Time
 }
 
 // place is where a pod would go.
@@ -46,17 +51,17 @@ func (a *answers) move(q resize.Question) resize.Answer {
 		return answer
 	}
 	if err := a.begin(); err != nil {
-		answer.Reason = unanswered(err)
+		answer.Unknown, answer.Reason = true, unanswered(err)
 		return answer
 	}
 	created := a.create(q.Pod, false)
 	if created.pod == nil {
-		answer.Reason = created.why
+		answer.Unknown, answer.Reason = created.late, created.why
 		return answer
 	}
 	found, err := a.find(q.Pod, asSuccessor(created.pod, q.Pod))
 	if err != nil {
-		answer.Reason = unanswered(err)
+		answer.Unknown, answer.Reason = true, unanswered(err)
 		return answer
 	}
 	if found.node != "" && !found.coming && created.at.Before(a.began) {
@@ -73,10 +78,60 @@ func (a *answers) move(q resize.Question) resize.Answer {
 }
 
 // find returns where the successor of a pod would go, once those have their place that were evicted before, and those
-// that wait for one and are as important. It leaves the simulation as it is.
+// that wait for one and are as important. It leaves those there.
 func (a *answers) find(pod, successor *corev1.Pod) (place, error) {
+	waiting, err := a.settleBefore(pod)
+	if err != nil {
+		return place{}, err
+	}
 	a.simulation.Fork()
 	defer a.simulation.Revert()
+	if err := a.replace(a.simulation, pod, successor); err != nil {
+		return place{}, err
+	}
+	node, reasons, err := a.simulation.Place(successor)
+	if node != "" || err != nil {
+		return place{node: node}, err
+	}
+	var coming []string
+	for _, node := range a.upcoming() {
+		if err := a.simulation.AddNode(node); err != nil {
+			return place{}, err
+		}
+		coming = append(coming, node.Name)
+	}
+	if len(coming) > 0 {
+		// No other node had room for those that wait.
+		if _, err := a.settle(waiting, coming...); err != nil {
+			return place{}, err
+		}
+		node, _, err = a.simulation.Place(successor)
+	}
+	return place{node: node, coming: slices.Contains(coming, node), reasons: reasons}, err
+}
+
+// settled is the simulation with all those placed that come before the pods of a priority. Of one that waits itself it is
+// about that one alone.
+type settled struct {
+	priority int32
+	alone    types.UID
+
+	left []*corev1.Pod // without a place
+	err  error
+}
+
+// settleBefore places those that come before a pod, and returns who found no place. What it did for a pod as important stays.
+func (a *answers) settleBefore(pod *corev1.Pod) (left []*corev1.Pod, err error) {
+	s := &settled{priority: corev1helpers.PodPriority(pod)}
+	if pod.Spec.NodeName == "" {
+		s.alone = pod.UID
+	}
+	if is := a.settled; is != nil && is.priority == s.priority && is.alone == s.alone {
+		return is.left, is.err
+	}
+	a.unsettle()
+	a.simulation.Fork()
+	a.settled = s
 	var before []*corev1.Pod
 	for _, room := range a.returning(a.pods) {
 		next := recreated(room.Pod, room.Sizes)
@@ -85,37 +140,22 @@ func (a *answers) find(pod, successor *corev1.Pod) (place, error) {
 		}
 		before = append(before, next)
 	}
-	waiting, err := a.settle(append(before, a.waiting(pod)...))
-	if err != nil {
-		return place{}, err
-	}
-	if err := a.replace(a.simulation, pod, successor); err != nil {
-		return place{}, err
-	}
-	node, reasons, err := a.simulation.Place(successor)
-	if node != "" || err != nil {
-		return place{node: node}, err
-	}
-	coming := a.upcoming()
-	for _, node := range coming {
-		if err := a.simulation.AddNode(node); err != nil {
-			return place{}, err
-		}
-	}
-	if len(coming) > 0 {
-		if _, err := a.settle(waiting); err != nil {
-			return place{}, err
-		}
-		node, _, err = a.simulation.Place(successor)
-	}
-	isComing := slices.ContainsFunc(coming, func(n *corev1.Node) bool { return n.Name == node })
-	return place{node: node, coming: isComing, reasons: reasons}, err
+	s.left, s.err = a.settle(append(before, a.waiting(pod)...))
+	return s.left, s.err
 }
 
-// settle places pods, and returns those that found no place.
-func (a *answers) settle(pods []*corev1.Pod) (left []*corev1.Pod, err error) {
+// unsettle takes back what settleBefore did.
+func (a *answers) unsettle() {
+	if a.settled != nil {
+		a.simulation.Revert()
+		a.settled = nil
+	}
+}
+
+// settle places pods on the named nodes, or any where none is named, and returns those that found no place.
+func (a *answers) settle(pods []*corev1.Pod, among ...string) (left []*corev1.Pod, err error) {
 	for _, pod := range pods {
-		node, _, err := a.simulation.Place(pod)
+		node, _, err := a.simulation.Place(pod, among...)
 		if err != nil {
 			return nil, err
 		}
@@ -172,10 +212,17 @@ func (a *answers) create(pod *corev1.Pod, fresh bool) creation {
 	created := creation{at: a.now()}
 	var err error
 	if created.pod, err = a.writer.DryRunCreate(ctx, asked); err != nil {
-		created = creation{at: created.at, why: refusedCreate(err)}
+		created = creation{at: created.at, why: refusedCreate(err), late: late(err)}
 	}
-	a.history.created[key] = created
+	if !created.late {
+		a.history.created[key] = created
+	}
 	return created
+}
+
+// late tells an error that is no answer.
+func late(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err) || apierrors.IsTooManyRequests(err)
 }
 
 func refusedCreate(err error) string {

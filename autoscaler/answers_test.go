@@ -24,6 +24,7 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/component-base/metrics"
 	"k8s.io/utils/ptr"
 
 	"github.com/berth-dev/berth/autoscaler/actuate"
@@ -100,6 +101,7 @@ func ask(t *testing.T, objects ...runtime.Object) *inquiry {
 	}
 	a.Conductor = New(c, Parts{
 		Reader: reader, Policies: book, Writer: actuate.New(nil, nil, nil, kube.CoreV1(), nil, nil),
+		Telemetry: actuate.NewTelemetry(func(...metrics.Registerable) {}),
 		Simulate: func(ctx context.Context, nodes []*corev1.Node, pods []*corev1.Pod) (Simulation, error) {
 			return sim.Begin(ctx, nodes, pods)
 		},
@@ -248,7 +250,9 @@ func TestAnswersAboutItsSuccessor(t *testing.T) {
 		node    string
 		coming  bool
 		want    string // part of the reason
+		unknown bool
 	}{
+		"no answer":                            {nodes: []runtime.Object{berthNode("a1", "a", "4")}, admit: func(*corev1.Pod) error { return context.DeadlineExceeded }, want: "context deadline exceeded", unknown: true},
 		"on its own node":                      {nodes: []runtime.Object{berthNode("a1", "a", "4")}, admit: sizedTo("4"), created: "4", node: "a1"},
 		"on another node":                      {nodes: []runtime.Object{berthNode("a1", "a", "2"), berthNode("a2", "a", "4")}, admit: sizedTo("3"), created: "3", node: "a2"},
 		"without the policy":                   {nodes: []runtime.Object{berthNode("a1", "a", "4")}, created: "500m", node: "a1"},
@@ -284,6 +288,9 @@ func TestAnswersAboutItsSuccessor(t *testing.T) {
 			if !strings.Contains(got.Reason, tc.want) || tc.want == "" && got.Reason != "" {
 				t.Errorf("reason %q, want %q", got.Reason, tc.want)
 			}
+			if got.Unknown != tc.unknown {
+				t.Errorf("unknown %t, want %t", got.Unknown, tc.unknown)
+			}
 		})
 	}
 }
@@ -306,7 +313,7 @@ func TestAnswersWithoutASimulation(t *testing.T) {
 			a.simulate = simulate
 			for _, move := range []bool{false, true} {
 				got := a.answer(t, resize.Question{Pod: pod, Move: move, Sizes: inAll("3")})
-				if got.Fits || got.Created != nil || !strings.HasPrefix(got.Reason, "there is no answer from the simulation: ") {
+				if !got.Unknown || got.Fits || got.Created != nil || !strings.HasPrefix(got.Reason, "there is no answer from the simulation: ") {
 					t.Errorf("answer %+v", got)
 				}
 			}

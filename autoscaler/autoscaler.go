@@ -127,6 +127,7 @@ type history struct {
 
 func newHistory() history {
 	h := history{told: map[guard.Key]string{}, created: map[string]creation{}, horizontal: map[types.UID]evaluation{}, turns: turns{}, evicted: map[types.UID]types.UID{}}
+	h.resizing.turns = turns{}
 	h.reads.guard, h.reads.hpas, h.reads.vpas = turns{}, turns{}, turns{}
 	return h
 }
@@ -205,6 +206,7 @@ func (c *Conductor) Run(ctx context.Context) {
 // replicas alone, but for those whose metrics came too late for the last whole one.
 func (c *Conductor) tick(ctx context.Context, whole bool) (decided bool) {
 	start := c.now()
+	c.history.nodes.refreshed = false
 	defer func() { c.telemetry.Ticked(whole, c.now().Sub(start)) }()
 
 	// 1 observe

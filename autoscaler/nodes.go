@@ -49,6 +49,8 @@ type nodeHistory struct {
 	// unhelped is what each pod without help was told last.
 	unhelped map[types.UID]string
 	blocked  string
+	// refreshed tells that the provider has been asked in this tick.
+	refreshed bool
 }
 
 // decideNodes finds places for the pods that wait and for those that the
@@ -108,8 +110,11 @@ func (c *Conductor) nodeInput() nodes.Input {
 func (c *Conductor) observeNodes(ctx context.Context, present []*corev1.Node, pods []*corev1.Pod) (nodes.Input, map[string]cloud.NodeGroup, error) {
 	in := c.nodeInput()
 	in.Volumes = c.volumes()
-	if err := c.nodes.Provider.Refresh(ctx); err != nil {
-		return in, nil, fmt.Errorf("refreshing node groups: %w", err)
+	if !c.history.nodes.refreshed {
+		if err := c.nodes.Provider.Refresh(ctx); err != nil {
+			return in, nil, fmt.Errorf("refreshing node groups: %w", err)
+		}
+		c.history.nodes.refreshed = true
 	}
 	listed, err := c.nodes.Provider.Groups(ctx)
 	if err != nil {

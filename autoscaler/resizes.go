@@ -24,9 +24,6 @@ import (
 	"github.com/berth-dev/berth/plugins/statefulset"
 )
 
-// mostRounds bounds the questions of one tick that follow from the answers to others.
-const mostRounds = 100
-
 // resizeHistory is what one decision about sizes leaves for the next.
 type resizeHistory struct {
 	engine  resize.History
@@ -36,6 +33,9 @@ type resizeHistory struct {
 	// told is what was said last of each pod, and summaries of each VPA.
 	told      map[types.UID]string
 	summaries map[resize.Key]summary
+	// stands is what was answered while there was no time for all questions, and turns when each pod was last asked about.
+	stands []resize.Answer
+	turns  turns
 }
 
 // resizables are the VPAs that size pods, with their workloads. Known tells that the PlacementPolicies are, which say what a
@@ -44,9 +44,15 @@ func (c *Conductor) resizables(ctx context.Context, all []*sized, known bool) []
 	hold := c.holdSizes(ctx, known)
 	var resizables []Resizable
 	for _, s := range all {
-		if advised, ok := c.history.advised[s.key()]; ok && s.read && s.err == nil {
-			resizables = append(resizables, c.resizable(s, advised.Recommendation, hold))
+		if !s.read || s.err != nil {
+			continue
 		}
+		// Without advice nothing is changed, but what does not come through is taken back.
+		advised, known := c.history.advised[s.key()]
+		if !known {
+			advised.Reason = vertical.NoUsage
+		}
+		resizables = append(resizables, c.resizable(s, advised.Recommendation, hold))
 	}
 	return resizables
 }
@@ -67,12 +73,16 @@ func (c *Conductor) decideSizes(ctx context.Context, all []Resizable) {
 		return // what was done last is not seen yet
 	}
 	in.Budgets = c.budgetsOf(in.Targets)
-	d := c.askSizes(ctx, in)
+	d := c.askSizes(ctx, in, pods)
 	h.engine, h.refused = d.History, nil
 	c.history.rooms = d.Rooms
 	for _, action := range d.Actions {
 		c.resizePod(ctx, vpas[action.Target], action)
 	}
+	d.Pods = slices.DeleteFunc(d.Pods, func(e resize.Explanation) bool {
+		_, advised := c.history.advised[vertical.Key(e.Target)]
+		return !advised // nothing is known that could be told
+	})
 	c.tellSizes(ctx, pods, d)
 }
 
@@ -85,22 +95,6 @@ func (h *resizeHistory) behind(seen map[types.UID]*corev1.Pod) bool {
 		}
 	}
 	return len(h.written) > 0
-}
-
-// askSizes decides, and answers what must be known first, until nothing more is asked.
-func (c *Conductor) askSizes(ctx context.Context, in resize.Input) resize.Decision {
-	answers := c.newAnswers(ctx)
-	defer answers.close()
-	d := resize.Decide(in)
-	for range mostRounds {
-		if len(d.Questions) == 0 || ctx.Err() != nil {
-			break
-		}
-		in.Answers = append(in.Answers, answers.of(d.Questions)...)
-		in.History, in.Refused = d.History, nil
-		d = resize.Decide(in)
-	}
-	return d
 }
 
 // holdSizes says why no pod is touched for its size; empty if nothing holds it.

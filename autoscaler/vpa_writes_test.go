@@ -16,7 +16,6 @@ import (
 	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
 	vpafake "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/client/clientset/versioned/fake"
 	clienttesting "k8s.io/client-go/testing"
-	"k8s.io/component-base/metrics"
 	"k8s.io/utils/ptr"
 
 	"github.com/berth-dev/berth/autoscaler/actuate"
@@ -55,7 +54,6 @@ func keptVPA(t *testing.T, vpa *vpav1.VerticalPodAutoscaler) (*Conductor, func()
 		return wrote(now)
 	})
 	a := ask(t)
-	a.telemetry = actuate.NewTelemetry(func(...metrics.Registerable) {})
 	a.writer = actuate.New(nil, client.AutoscalingV1(), nil, nil, nil, nil)
 	return a.Conductor, func() *vpav1.VerticalPodAutoscaler { return kept }
 }

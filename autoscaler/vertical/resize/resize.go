@@ -41,19 +41,22 @@
 package resize
 
 import (
-	"cmp"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/types"
 )
 
 // Decide says what to do.
-func Decide(in Input) Decision {
+func Decide(in Input) Decision { return decide(in, nil) }
+
+// decide says what to do beside actions that are decided already.
+func decide(in Input, beside []Action) Decision {
 	d := &decider{Input: in, spent: map[types.NamespacedName]int{}, taken: map[string]bool{}}
 	d.out.History = in.History.learn(in)
-	targets := slices.SortedFunc(slices.Values(in.Targets), func(a, b Target) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-	})
+	for _, a := range beside {
+		d.count(a)
+	}
+	targets := slices.SortedFunc(slices.Values(in.Targets), func(a, b Target) int { return a.compare(b.Key) })
 	for _, t := range targets {
 		d.decide(t)
 	}

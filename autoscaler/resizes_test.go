@@ -1,0 +1,48 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package autoscaler
+
+import (
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/berth-dev/berth/autoscaler/vertical"
+	"github.com/berth-dev/berth/autoscaler/vertical/resize"
+)
+
+// A process that cannot read metrics has nothing to recommend, and still takes back what the one before it has asked for.
+func TestAResizeIsTakenBackWithoutAdvice(t *testing.T) {
+	begin := time.Now().Add(-time.Hour)
+	pod := dbOrdinal(0)
+	pod.UID, pod.Generation = "db-0", 2
+	pod.Spec.Containers = []corev1.Container{{Name: "db", Resources: corev1.ResourceRequirements{Requests: inAll("3")["db"].Requests}}}
+	pod.Annotations = map[string]string{resize.RecordAnnotation: resize.Record{At: begin, Asked: inAll("3"), Before: inAll("1")}.Annotation()}
+	pod.Status = corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{
+		{Type: corev1.PodReady, Status: corev1.ConditionTrue},
+		{Type: corev1.PodResizePending, Status: corev1.ConditionTrue, Reason: corev1.PodReasonDeferred, LastTransitionTime: metav1.NewTime(begin)},
+	}}
+	other := dbOrdinal(1)
+	other.UID, other.Spec.Containers, other.Status = "db-1", pod.Spec.Containers, corev1.PodStatus{Phase: corev1.PodRunning, Conditions: pod.Status.Conditions[:1]}
+	s := sizedDB()
+	s.VPA.Spec.UpdatePolicy = &vpav1.PodUpdatePolicy{UpdateMode: ptr.To(vpav1.UpdateModeInPlaceOrRecreate)}
+	a := ask(t)
+	all := []*sized{{vpa: s.VPA, read: true, set: s.Set, replicas: 2, pods: []*corev1.Pod{pod, other}}}
+	resizables := a.resizables(t.Context(), all, true)
+	if len(resizables) != 1 || resizables[0].Recommendation.Reason == vertical.Provided {
+		t.Fatalf("resizables %+v", resizables)
+	}
+	d := resize.Decide(resize.Input{Now: time.Now(), Config: resize.DefaultConfig(), Targets: []resize.Target{resizables[0].Target()}})
+	if len(d.Actions) != 1 || d.Actions[0].Kind != resize.Revert || len(d.Questions) > 0 {
+		t.Errorf("actions %+v and questions %+v", d.Actions, d.Questions)
+	}
+	all[0].read = false
+	if resizables := a.resizables(t.Context(), all, true); len(resizables) > 0 {
+		t.Errorf("a target that was not read: %+v", resizables)
+	}
+}
