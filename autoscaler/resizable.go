@@ -177,7 +177,7 @@ func (r Resizable) Sizes() sizes.Table {
 	slots := []string{sizes.AnySlot}
 	for _, c := range r.Recommendation.Containers {
 		for _, s := range c.Slots {
-			if s.Differs && !slices.Contains(slots, s.Slot) {
+			if s.Differs && r.found(s.Slot) && !slices.Contains(slots, s.Slot) {
 				slots = append(slots, s.Slot)
 			}
 		}

@@ -5,6 +5,8 @@ package autoscaler
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -253,6 +255,39 @@ func TestSizesAreWhatIsAskedOfPodsThatRun(t *testing.T) {
 			}
 			if got := resize.Decide(in).Pods[0]; got.Step != resize.Evicts {
 				t.Errorf("the pod is not re-created: %s %s: %s", got.Class, got.Step, got.Waits)
+			}
+		})
+	}
+}
+
+// A slot has a line of its own only where the admission policy would give it to the pods of that slot, and to no others.
+func TestSlotsThatTheAdmissionPolicyFinds(t *testing.T) {
+	byLabel := func(pod *corev1.Pod) (statefulset.Slot, bool) {
+		ordinal, err := strconv.Atoi(pod.Labels["shard"])
+		return statefulset.Slot{Ordinal: ordinal}, err == nil
+	}
+	for name, tc := range map[string]struct {
+		pod, shard, index string
+		slotOf            func(*corev1.Pod) (statefulset.Slot, bool)
+		own               bool
+	}{
+		"of a set":                    {pod: "db-3", slotOf: statefulset.SlotOf, own: true},
+		"of an operator, by name":     {pod: "ring-3", shard: "3", slotOf: byLabel, own: true},
+		"of an operator, by index":    {pod: "ring-x7f", shard: "3", index: "3", slotOf: byLabel, own: true},
+		"of a label alone":            {pod: "ring-x7f", shard: "3", slotOf: byLabel},
+		"of a label, not of a name":   {pod: "ring-1", shard: "3", slotOf: byLabel},
+		"of a label, not of an index": {pod: "ring-3", shard: "3", index: "1", slotOf: byLabel},
+		"another is taken for it":     {pod: "ring-3", shard: "1", slotOf: byLabel},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := sizedDB(3)
+			r.Recommendation, r.SlotOf = advised(), tc.slotOf
+			r.Pods[0].Name, r.Pods[0].Labels = tc.pod, map[string]string{"shard": tc.shard}
+			if tc.index != "" {
+				r.Pods[0].Labels[appsv1.PodIndexLabel] = tc.index
+			}
+			if own := strings.Contains(r.Sizes().String(), "\n3 db "); own != tc.own {
+				t.Errorf("a line of its own %t, want %t:\n%s", own, tc.own, r.Sizes())
 			}
 		})
 	}

@@ -6,7 +6,10 @@ package autoscaler
 import (
 	"context"
 	"slices"
+	"strconv"
+	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -51,6 +54,19 @@ func (c *Conductor) writeSizes(ctx context.Context, vpas []*vpav1.VerticalPodAut
 func (c *Conductor) sizesNone(vpa *vpav1.VerticalPodAutoscaler, verdicts map[guard.Key]guard.Verdict) bool {
 	ours := recommender(vpa) == c.config.Vertical.RecommenderName && verdicts[vpaKey(vpa)].Allowed
 	return !ours || modeOf(vpa) == vpav1.UpdateModeOff
+}
+
+// found tells whether the admission policy finds the line of a slot for the pods of that slot, and for no others. It knows a pod
+// by its index or else its name, where a PlacementPolicy may take the ordinal of an operator's pods from elsewhere.
+func (r Resizable) found(slot string) bool {
+	return !slices.ContainsFunc(r.Pods, func(pod *corev1.Pod) bool {
+		of, ok := r.SlotOf(pod)
+		by, labelled := pod.Labels[appsv1.PodIndexLabel]
+		if !labelled {
+			by = pod.Name[strings.LastIndex(pod.Name, "-")+1:]
+		}
+		return (ok && strconv.Itoa(of.Ordinal) == slot) != (by == slot)
+	})
 }
 
 // nothingControlled tells whether the policy switches off all that would be sized.

@@ -24,7 +24,7 @@ func TestOneVPAStopsNobody(t *testing.T) {
 		w.Header().Set("Content-Type", "application/json")
 		switch {
 		case r.URL.Path == "/apis/autoscaling.k8s.io/v1/namespaces/prod/verticalpodautoscalers/db":
-			io.WriteString(w, one)
+			_, _ = io.WriteString(w, one)
 		case r.URL.Query().Get("watch") != "":
 			fmt.Fprintf(w, `{"type":"ADDED","object":%s}`+"\n", one)
 		default:
