@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/berth-dev/berth/autoscaler/metrics"
 	"github.com/berth-dev/berth/autoscaler/vertical"
@@ -23,6 +24,8 @@ type advice struct {
 	uid types.UID
 	// generation is that of the spec it was made for.
 	generation int64
+	// containers are the names of those that the pods have.
+	containers []string
 }
 
 // recommendRequests takes this tick's usage into the histories of the VPAs and recommends from them. What it
@@ -61,12 +64,23 @@ func (c *Conductor) recommendRequests(all []*sized, snapshot metrics.Snapshot) {
 		next, decided := decision.Recommendations[s.key()]
 		switch {
 		case decided && !stands:
-			advised[s.key()] = advice{Recommendation: next, at: in.Now, uid: s.vpa.UID, generation: s.vpa.Generation}
+			advised[s.key()] = advice{Recommendation: next, at: in.Now, uid: s.vpa.UID, generation: s.vpa.Generation, containers: containersOf(s.pods)}
 		case known:
 			advised[s.key()] = last
 		}
 	}
 	c.history.advised = advised
+}
+
+// containersOf are the names of the containers of pods, sorted.
+func containersOf(pods []*corev1.Pod) []string {
+	names := sets.New[string]()
+	for _, pod := range pods {
+		for _, container := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+			names.Insert(container.Name)
+		}
+	}
+	return sets.List(names)
 }
 
 // turned tells whether a period of an object has begun between two times. The periods of all objects begin at times of their

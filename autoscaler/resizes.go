@@ -83,7 +83,7 @@ func (c *Conductor) decideSizes(ctx context.Context, all []Resizable) {
 		_, advised := c.history.advised[vertical.Key(e.Target)]
 		return !advised // nothing is known that could be told
 	})
-	c.tellSizes(ctx, pods, d)
+	c.tellSizes(ctx, vpas, pods, d)
 }
 
 // behind tells that the informers do not show yet what was written in the last tick: a decision upon what they show

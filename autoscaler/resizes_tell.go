@@ -34,13 +34,14 @@ type summary struct {
 	said      time.Time
 }
 
-// tellSizes says once on each pod why it does not get its size, and sums up on each VPA.
-func (c *Conductor) tellSizes(ctx context.Context, pods map[types.UID]*corev1.Pod, d resize.Decision) {
+// tellSizes says once on each pod, and on its VPA, why it does not get its size, and sums up on each VPA.
+func (c *Conductor) tellSizes(ctx context.Context, vpas map[resize.Key]*vpav1.VerticalPodAutoscaler, pods map[types.UID]*corev1.Pod, d resize.Decision) {
 	h := &c.history.resizing
 	told, byVPA, waiting := map[types.UID]string{}, map[resize.Key][]resize.Explanation{}, 0
 	for _, e := range d.Pods {
 		byVPA[e.Target] = append(byVPA[e.Target], e)
-		if e.Step != resize.Waits || e.Class == resize.None {
+		vpa := vpas[e.Target]
+		if e.Step != resize.Waits || e.Class == resize.None || vpa == nil || !changesPods(vpa) {
 			continue
 		}
 		waiting++
@@ -50,7 +51,13 @@ func (c *Conductor) tellSizes(ctx context.Context, pods map[types.UID]*corev1.Po
 		}
 		klog.FromContext(ctx).V(2).Info("A pod does not get its size yet", "pod", klog.KRef(e.Target.Namespace, e.Pod), "vpa", e.Target.Name, "class", e.Class, "waits", e.Waits, "reason", e.Reason)
 		if pod := pods[e.UID]; pod != nil && first(byVPA[e.Target]) {
-			c.writer.Event(pod, actuate.Event{Type: corev1.EventTypeNormal, Reason: "ResizeWaits", Message: fmt.Sprintf("%s; %s", e.Waits, e.Reason)})
+			event := actuate.Event{Type: corev1.EventTypeNormal, Reason: "ResizeWaits", Message: fmt.Sprintf("%s; %s", e.Waits, e.Reason)}
+			if e.Class == resize.Impossible {
+				event.Type = corev1.EventTypeWarning // somebody has to change something
+			}
+			c.writer.Event(pod, event)
+			event.Message = e.Pod + ": " + event.Message
+			c.writer.Event(vpa, event)
 		}
 	}
 	h.told = told
@@ -70,7 +77,7 @@ func first(explanations []resize.Explanation) bool {
 // next sums up what became of the pods of a VPA. Figures alone are no news before renew has passed.
 func (s summary) next(pods []resize.Explanation, now time.Time) summary {
 	next := summary{status: corev1.ConditionTrue, reason: "UpToDate", said: now}
-	next.message = fmt.Sprintf("%d pods have a size that may stay", len(pods))
+	next.message = fmt.Sprintf("%d of %d pods need no other size", len(pods), len(pods))
 	open, sized := -1, 0
 	for i, e := range pods {
 		switch {
@@ -86,9 +93,14 @@ func (s summary) next(pods []resize.Explanation, now time.Time) summary {
 		if e.Class == resize.Impossible {
 			next.reason = string(resize.Impossible)
 		}
-		next.message = fmt.Sprintf("%d of %d pods have a size that may stay; %s: %s", sized, len(pods), e.Pod, e.Reason)
-		if e.Waits != "" {
-			next.message += "; " + e.Waits
+		next.message = fmt.Sprintf("%d of %d pods need no other size; %s: ", sized, len(pods), e.Pod)
+		switch {
+		case e.Waits == "":
+			next.message += e.Reason
+		case e.Step == resize.Resizes:
+			next.message += e.Waits
+		default:
+			next.message += e.Reason + "; " + e.Waits
 		}
 	}
 	next.gist = gist(next.message)
@@ -110,13 +122,19 @@ func gist(text string) string {
 
 // markSizes puts the summary into the status of a VPA that changes pods. Until this process has one, that of the last stands.
 func (c *Conductor) markSizes(vpa *vpav1.VerticalPodAutoscaler, allowed bool, status *vpav1.VerticalPodAutoscalerStatus) {
-	if mode := modeOf(vpa); !allowed || mode == vpav1.UpdateModeOff || mode == vpav1.UpdateModeInitial {
+	if !allowed || !changesPods(vpa) {
 		status.Conditions = slices.DeleteFunc(status.Conditions, func(c vpav1.VerticalPodAutoscalerCondition) bool { return c.Type == config.SizesApplied })
 		return
 	}
 	if s, ok := c.history.resizing.summaries[resize.Key{Namespace: vpa.Namespace, Name: vpa.Name}]; ok {
 		c.setVPACondition(status, config.SizesApplied, s.status, s.reason, s.message)
 	}
+}
+
+// changesPods tells whether the mode of a VPA changes pods that run.
+func changesPods(vpa *vpav1.VerticalPodAutoscaler) bool {
+	mode := modeOf(vpa)
+	return mode != vpav1.UpdateModeOff && mode != vpav1.UpdateModeInitial
 }
 
 // modeOf is the update mode of a VPA, empty where none is given.

@@ -29,12 +29,12 @@ func TestSummary(t *testing.T) {
 		pods []resize.Explanation
 		want said
 	}{
-		"all sized":  {[]resize.Explanation{sized}, said{corev1.ConditionTrue, "UpToDate", "1 pods have a size that may stay"}},
-		"no pods":    {nil, said{corev1.ConditionTrue, "UpToDate", "0 pods have a size that may stay"}},
-		"one grows":  {[]resize.Explanation{sized, grows, waits}, said{corev1.ConditionFalse, "Patches", "1 of 3 pods have a size that may stay; db-1: db: memory 1Gi to 2Gi"}},
-		"one waits":  {[]resize.Explanation{sized, waits}, said{corev1.ConditionFalse, "Waits", "1 of 2 pods have a size that may stay; db-0: db: memory 1Gi to 2Gi; waits for ordinal 1: it is changed now"}},
-		"impossible": {[]resize.Explanation{never}, said{corev1.ConditionFalse, "Impossible", "0 of 1 pods have a size that may stay; db-0: a static pod is changed in its file only; impossible as it is"}},
-		"taken back": {[]resize.Explanation{sized, reverted}, said{corev1.ConditionFalse, "Resizes", "1 of 2 pods have a size that may stay; db-1: it has its size; its resize is taken back"}},
+		"all sized":  {[]resize.Explanation{sized}, said{corev1.ConditionTrue, "UpToDate", "1 of 1 pods need no other size"}},
+		"no pods":    {nil, said{corev1.ConditionTrue, "UpToDate", "0 of 0 pods need no other size"}},
+		"one grows":  {[]resize.Explanation{sized, grows, waits}, said{corev1.ConditionFalse, "Patches", "1 of 3 pods need no other size; db-1: db: memory 1Gi to 2Gi"}},
+		"one waits":  {[]resize.Explanation{sized, waits}, said{corev1.ConditionFalse, "Waits", "1 of 2 pods need no other size; db-0: db: memory 1Gi to 2Gi; waits for ordinal 1: it is changed now"}},
+		"impossible": {[]resize.Explanation{never}, said{corev1.ConditionFalse, "Impossible", "0 of 1 pods need no other size; db-0: a static pod is changed in its file only; impossible as it is"}},
+		"taken back": {[]resize.Explanation{sized, reverted}, said{corev1.ConditionFalse, "Resizes", "1 of 2 pods need no other size; db-1: its resize is taken back"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := summary{}.next(tc.pods, time.Unix(0, 0))

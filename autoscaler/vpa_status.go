@@ -121,7 +121,9 @@ func (c *Conductor) explain(status *vpav1.VerticalPodAutoscalerStatus, vpa *vpav
 		dropVPACondition(status, config.StandsBack)
 		return
 	}
-	if ignored := vertical.Ignored(vpa.Spec); len(ignored) > 0 {
+	key := vertical.Key{Namespace: vpa.Namespace, Name: vpa.Name}
+	ignored := append(vertical.Ignored(vpa.Spec), vertical.Unmatched(vpa.Spec.ResourcePolicy, c.history.advised[key].containers)...)
+	if len(ignored) > 0 {
 		c.setVPACondition(status, vpav1.ConfigUnsupported, corev1.ConditionTrue, string(vpav1.ConfigUnsupported), strings.Join(ignored, "; "))
 	} else {
 		dropVPACondition(status, vpav1.ConfigUnsupported)

@@ -67,6 +67,11 @@ func TestTheSizesAndTheStatusOfATick(t *testing.T) {
 	c, kept := keptVPA(t, r.VPA)
 	verdicts := map[guard.Key]guard.Verdict{vpaKey(r.VPA): {Allowed: true}}
 	c.history.advised = map[vertical.Key]advice{keyOf(r.VPA): {Recommendation: r.Recommendation}}
+	all := []Resizable{r}
+	if c.writeSizes(t.Context(), []*vpav1.VerticalPodAutoscaler{r.VPA}, verdicts, all); kept().Annotations[sizes.Annotation] != "" {
+		t.Errorf("sizes %q are written before anything was measured", kept().Annotations[sizes.Annotation])
+	}
+	c.history.usage.at = time.Now()
 	c.writeVPAs(t.Context(), c.writeSizes(t.Context(), []*vpav1.VerticalPodAutoscaler{r.VPA}, verdicts, []Resizable{r}), verdicts)
 	if kept().Annotations[sizes.Annotation] == "" || kept().Status.Recommendation == nil {
 		t.Errorf("annotations %v and status %+v, want sizes and a recommendation", kept().Annotations, kept().Status)

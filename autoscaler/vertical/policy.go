@@ -6,6 +6,7 @@ package vertical
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -121,6 +122,21 @@ func Ignored(spec vpav1.VerticalPodAutoscalerSpec) []string {
 					say("resource %q of container %q is neither cpu nor memory", name, p.ContainerName)
 				}
 			}
+		}
+	}
+	return out
+}
+
+// Unmatched says of which container policies the pods have no such container: a typo in a
+// name leaves the container that was meant without its bounds.
+func Unmatched(policy *vpav1.PodResourcePolicy, containers []string) []string {
+	if policy == nil || len(containers) == 0 {
+		return nil
+	}
+	var out []string
+	for _, p := range policy.ContainerPolicies {
+		if p.ContainerName != vpav1.DefaultContainerResourcePolicy && !slices.Contains(containers, p.ContainerName) {
+			out = append(out, fmt.Sprintf("the policy of container %q is for nobody: the pods have %s", p.ContainerName, strings.Join(containers, ", ")))
 		}
 	}
 	return out

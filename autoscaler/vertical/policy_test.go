@@ -118,3 +118,29 @@ func TestIgnored(t *testing.T) {
 		t.Errorf("ignored (-want +got):\n%s", diff)
 	}
 }
+
+func TestUnmatched(t *testing.T) {
+	policy := func(names ...string) *vpav1.PodResourcePolicy {
+		p := &vpav1.PodResourcePolicy{}
+		for _, name := range names {
+			p.ContainerPolicies = append(p.ContainerPolicies, vpav1.ContainerResourcePolicy{ContainerName: name})
+		}
+		return p
+	}
+	for name, tc := range map[string]struct {
+		policy     *vpav1.PodResourcePolicy
+		containers []string
+		want       []string
+	}{
+		"a typo":          {policy("bd", "*", "log"), []string{"db", "log"}, []string{`the policy of container "bd" is for nobody: the pods have db, log`}},
+		"all are there":   {policy("db", "*"), []string{"db"}, nil},
+		"no policy":       {nil, []string{"db"}, nil},
+		"no pods to know": {policy("bd"), nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(tc.want, Unmatched(tc.policy, tc.containers)); diff != "" {
+				t.Errorf("unmatched (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

@@ -132,7 +132,7 @@ func (d *decider) move(g *group, m *member, insteadOf string) {
 		d.keep(g, m)
 	case a.Created == nil:
 		m.wait(cmp.Or(a.Reason, "the admission policy that gives sizes is not installed") + ": nothing is evicted for its size")
-	case !m.to.nearly(a.Created):
+	case !m.to.nearly(a.Created, g.Resources):
 		m.wait("its successor would not get this size: " + a.Created.Describe(m.to))
 	case unbound(m.Object):
 		d.evict(g, m, "") // it waits for a node anyway, and for a better reason with its size

@@ -99,16 +99,20 @@ func near(a, b v1.ResourceList) bool {
 }
 
 // nearly tells whether all has these sizes but for rounding. Limits are in the ratio that the
-// pod has, which each resize rounds, and a re-created one gets the ratio of its template.
-func (s Sizes) nearly(all Sizes) bool {
+// pod has, which each resize rounds, the more the smaller they are, and a re-created one gets
+// the ratio of its template. Limits that the policy does not control are the template's.
+func (s Sizes) nearly(all Sizes, policies *vpav1.PodResourcePolicy) bool {
 	for name, size := range s {
 		other, ok := all[name]
 		if !ok || !near(size.Requests, other.Requests) {
 			return false
 		}
-		for _, r := range resizable() {
+		if requestsOnly(policyFor(policies, name)) {
+			continue
+		}
+		for r, part := range map[v1.ResourceName]int64{v1.ResourceCPU: 5, v1.ResourceMemory: 100} {
 			a, b := amount(r, size.Limits[r]), amount(r, other.Limits[r])
-			if low, high := min(a, b), max(a, b); high-low > max(1, high/100) {
+			if low, high := min(a, b), max(a, b); high-low > max(1, high/part) {
 				return false
 			}
 		}
