@@ -361,6 +361,19 @@ func TestAnswersOfOneTick(t *testing.T) {
 	a.answer(t, questions[1])
 }
 
+// Pods that wait are placed for those that move: what stays is asked about its node as it is, whatever was asked before.
+func TestAnswersAboutItsOwnNodeAfterAMove(t *testing.T) {
+	pod, objects := sizedPod("a1", "a")
+	a := ask(t, append(objects, berthNode("a1", "a", "4"), waitingPod("web", "3", 0))...)
+	a.admit = sizedTo("4")
+	answers := a.newAnswers(t.Context())
+	defer answers.close()
+	got := answers.of([]resize.Question{{Pod: pod, Move: true, Sizes: inAll("4")}, {Pod: pod, Sizes: inAll("4")}})
+	if got[0].Fits || !got[1].Fits {
+		t.Errorf("moves %t, stays %t; want that it only stays", got[0].Fits, got[1].Fits)
+	}
+}
+
 // What is inquiry for is what the controller would ask for.
 func TestSuccessor(t *testing.T) {
 	pod, objects := sizedPod("a1", "a")

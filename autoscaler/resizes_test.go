@@ -4,14 +4,24 @@
 package autoscaler
 
 import (
+	"context"
+	"maps"
+	"strconv"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/ptr"
 
+	"github.com/berth-dev/berth/autoscaler/actuate"
+	"github.com/berth-dev/berth/autoscaler/cloud"
 	"github.com/berth-dev/berth/autoscaler/vertical"
 	"github.com/berth-dev/berth/autoscaler/vertical/resize"
 )
@@ -44,5 +54,53 @@ func TestAResizeIsTakenBackWithoutAdvice(t *testing.T) {
 	all[0].read = false
 	if resizables := a.resizables(t.Context(), all, true); len(resizables) > 0 {
 		t.Errorf("a target that was not read: %+v", resizables)
+	}
+}
+
+// A resize is two writes: what the first has made of the pod is not what comes of it.
+func TestAResizeIsBehindUntilItsSecondWriteIsSeen(t *testing.T) {
+	pod := dbOrdinal(0)
+	pod.UID, pod.ResourceVersion = "db-0", "7"
+	kube, version := fake.NewClientset(), 7
+	kube.PrependReactor("patch", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
+		version++
+		now := pod.DeepCopy()
+		now.ResourceVersion = strconv.Itoa(version)
+		return true, now, nil
+	})
+	a := ask(t)
+	a.writer = actuate.New(nil, nil, nil, kube.CoreV1(), nil, record.NewFakeRecorder(9))
+	a.resizePod(t.Context(), sizedDB().VPA, resize.Action{Kind: resize.Patch, Pod: pod, Sizes: inAll("3")})
+	for seen, want := range map[string]bool{"7": true, "8": true, "9": false} {
+		now := pod.DeepCopy()
+		now.ResourceVersion = seen
+		h := resizeHistory{written: maps.Clone(a.history.resizing.written)}
+		if behind := h.behind(map[types.UID]*corev1.Pod{pod.UID: now}); behind != want {
+			t.Errorf("with version %s behind is %t, want %t", seen, behind, want)
+		}
+	}
+}
+
+type refreshed struct {
+	cloud.Provider
+	times int
+}
+
+func (r *refreshed) Refresh(context.Context) error                     { r.times++; return nil }
+func (r *refreshed) Groups(context.Context) ([]cloud.NodeGroup, error) { return nil, nil }
+func (r *refreshed) GroupOf(*corev1.Node) (string, bool)               { return "", false }
+
+// Nodes are looked at twice in a tick, for sizes and for nodes.
+func TestTheProviderIsRefreshedOnceInATick(t *testing.T) {
+	provider := &refreshed{}
+	a := ask(t, berthNode("a1", "a", "4"))
+	a.nodes = &NodeParts{Provider: provider}
+	for range 2 {
+		if _, err := a.awaited(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if provider.times != 1 {
+		t.Errorf("refreshed %d times", provider.times)
 	}
 }

@@ -55,11 +55,11 @@ func (k Key) compare(other Key) int {
 
 // count takes what an action that is decided already needs of budgets and nodes.
 func (d *decider) count(a Action) {
-	switch {
-	case a.Kind == Evict:
+	switch a.Kind {
+	case Evict:
 		d.spend(&group{}, a.Pod, true)
 		d.taken[a.Node] = a.Node != ""
-	case a.Kind == Patch:
+	case Patch:
 		if a.Class == InPlaceRestart {
 			d.spend(&group{}, a.Pod, false)
 		}
