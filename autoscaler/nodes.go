@@ -159,7 +159,7 @@ func observeGroup(ctx context.Context, group cloud.NodeGroup) (nodes.Group, erro
 	if err != nil {
 		return nodes.Group{}, fmt.Errorf("template: %w", err)
 	}
-	return nodes.Group{Name: group.Name(), Min: low, Max: high, Target: size, Template: template}, nil
+	return nodes.Group{Name: group.Name(), Min: low, Max: high, Target: size, Template: template.Node}, nil
 }
 
 // volumes are the bound volumes of wanted slots, for a zone that holds one must keep a node.

@@ -228,20 +228,21 @@ func testTemplate(s *suite) {
 	}
 	template, err := s.group.Template(s.Context())
 	s.must(err)
-	if group, ok := s.Provider.GroupOf(template); !ok || group != s.group.Name() {
+	node := template.Node
+	if group, ok := s.Provider.GroupOf(node); !ok || group != s.group.Name() {
 		s.Errorf("the template is of group %q, want %q", group, s.group.Name())
 	}
-	for key, want := range template.Labels {
+	for key, want := range node.Labels {
 		if got := nodes[0].Labels[key]; key != v1.LabelHostname && got != want {
 			s.Errorf("label %s is %q, the template has %q", key, got, want)
 		}
 	}
-	for name, want := range template.Status.Allocatable {
+	for name, want := range node.Status.Allocatable {
 		if got := nodes[0].Status.Allocatable[name]; got.Cmp(want) != 0 {
 			s.Errorf("%s is %s, the template has %s", name, got.String(), want.String())
 		}
 	}
-	for _, taint := range template.Spec.Taints {
+	for _, taint := range node.Spec.Taints {
 		found := false
 		for _, got := range nodes[0].Spec.Taints {
 			found = found || got.MatchTaint(&taint) && got.Value == taint.Value
@@ -250,8 +251,8 @@ func testTemplate(s *suite) {
 			s.Errorf("taint %s of the template is missing", taint.ToString())
 		}
 	}
-	template.Labels["changed"] = "by the caller"
-	if again, err := s.group.Template(s.Context()); err != nil || again.Labels["changed"] != "" {
+	node.Labels["changed"] = "by the caller"
+	if again, err := s.group.Template(s.Context()); err != nil || again.Node.Labels["changed"] != "" {
 		s.Errorf("the caller does not own the template (%v)", err)
 	}
 }

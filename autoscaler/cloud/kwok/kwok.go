@@ -19,6 +19,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -41,6 +42,10 @@ type Group struct {
 	Labels   map[string]string
 	Taints   []v1.Taint
 	Capacity v1.ResourceList
+	// Drivers and Storage are those of cloud.Template, PricePerHour is 0 where it is not known.
+	Drivers      map[string]int32
+	Storage      map[string]resource.Quantity
+	PricePerHour float64
 }
 
 // Provider creates and deletes Node objects.
@@ -170,8 +175,50 @@ func (g *nodeGroup) refresh(ctx context.Context) error {
 	return nil
 }
 
-func (g *nodeGroup) Template(context.Context) (*v1.Node, error) {
-	return g.newNode(g.Group.Name + "-template"), nil
+func (g *nodeGroup) Template(context.Context) (*cloud.Template, error) {
+	return &cloud.Template{
+		Node:    g.newNode(g.Group.Name + "-template"),
+		Drivers: maps.Clone(g.Drivers),
+		Storage: maps.Clone(g.Storage),
+	}, nil
+}
+
+func (g *nodeGroup) Options(_ context.Context, defaults cloud.Options) (cloud.Options, error) {
+	return defaults, nil
+}
+
+func (g *nodeGroup) Price(context.Context) (perHour float64, known bool, err error) {
+	return g.PricePerHour, g.PricePerHour > 0, nil
+}
+
+// Instances returns the nodes: there is no machine without one.
+func (g *nodeGroup) Instances(context.Context) ([]cloud.Instance, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	nodes, err := g.observed()
+	if err != nil {
+		return nil, err
+	}
+	instances := make([]cloud.Instance, 0, len(nodes)+len(g.created))
+	for _, name := range slices.Sorted(maps.Keys(nodes)) {
+		n := nodes[name]
+		state := cloud.InstanceRunning
+		if n.DeletionTimestamp != nil || g.deleted[n.UID] {
+			state = cloud.InstanceDeleting
+		}
+		instances = append(instances, cloud.Instance{ProviderID: n.Spec.ProviderID, State: state})
+	}
+	for _, name := range slices.Sorted(maps.Keys(g.created)) {
+		if nodes[name] == nil {
+			instances = append(instances, cloud.Instance{ProviderID: providerID(name), State: cloud.InstanceCreating})
+		}
+	}
+	return instances, nil
+}
+
+// DecreaseTarget finds nothing to take back: a node that was asked for exists.
+func (g *nodeGroup) DecreaseTarget(_ context.Context, n int) error {
+	return &cloud.NothingToForgoError{Group: g.Group.Name, Asked: n}
 }
 
 func (g *nodeGroup) Increase(ctx context.Context, n int) error {
@@ -273,7 +320,9 @@ func (g *nodeGroup) newNode(name string) *v1.Node {
 				"volumes.kubernetes.io/controller-managed-attach-detach": "true",
 			},
 		},
-		Spec:   v1.NodeSpec{ProviderID: "kwok://" + name, Taints: slices.Clone(g.Taints)},
+		Spec:   v1.NodeSpec{ProviderID: providerID(name), Taints: slices.Clone(g.Taints)},
 		Status: v1.NodeStatus{Capacity: g.Capacity.DeepCopy(), Allocatable: g.Capacity.DeepCopy()},
 	}
 }
+
+func providerID(name string) string { return "kwok://" + name }
