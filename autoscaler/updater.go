@@ -33,7 +33,7 @@ type hold struct{ reason, message string }
 type updaterHistory struct {
 	looked time.Time
 	hold   hold
-	leases guard.UpdaterHistory
+	leases guard.LeaseHistory
 }
 
 // upstreamUpdater is why Berth leaves pods and their sizes alone and writes recommendations only. It is empty if nothing holds
@@ -70,7 +70,7 @@ func (c *Conductor) lookForUpdater(ctx context.Context, now time.Time) (actuate.
 	ctx, cancel := context.WithTimeout(ctx, callDeadline)
 	defer cancel()
 	lease, err := c.updater.Look(ctx)
-	in := guard.UpdaterInput{Now: now, Sight: guard.LeaseMissing, History: c.history.updater.leases}
+	in := guard.LeaseInput{Now: now, Sight: guard.LeaseMissing, History: c.history.updater.leases}
 	switch {
 	case err != nil:
 		in.Sight = guard.LeaseUnseen
@@ -80,17 +80,17 @@ func (c *Conductor) lookForUpdater(ctx context.Context, now time.Time) (actuate.
 			in.Renewed = lease.Spec.RenewTime.Time
 		}
 	}
-	d := guard.JudgeUpdater(in)
+	d := guard.JudgeLease(in)
 	c.history.updater.leases = d.History
 	logger := klog.FromContext(ctx).WithValues("lease", klog.KRef(observe.AdmissionLeaseNamespace, observe.AdmissionLease))
 	if err != nil {
-		logger.Error(err, "Looking for upstream's updater: unseen for long, no pod is resized", "held", d.Updater != guard.UpdaterGone)
+		logger.Error(err, "Looking for upstream's updater: unseen for long, no pod is resized", "held", d.Holder != guard.HolderGone)
 	}
-	logger.V(4).Info("Upstream's updater judged", "acts", d.Updater == guard.UpdaterGone, "age", d.Age)
-	switch d.Updater {
-	case guard.UpdaterActive:
+	logger.V(4).Info("Upstream's updater judged", "acts", d.Holder == guard.HolderGone, "age", d.Age)
+	switch d.Holder {
+	case guard.HolderActive:
 		return actuate.VerticalStandsBack, hold{updaterActive, sayActive(lease)}
-	case guard.UpdaterUnknown:
+	case guard.HolderUnknown:
 		return actuate.VerticalJudges, hold{updaterUnknown, sayUnknown(err)}
 	default:
 		return actuate.VerticalActs, hold{}
@@ -104,7 +104,7 @@ func sayActive(lease *coordinationv1.Lease) string {
 		holder = *lease.Spec.HolderIdentity
 	}
 	return fmt.Sprintf("the Lease %s/%s, of %s since %s, is fresh: upstream's updater may evict and resize the pods of any VPA. Berth recommends, and leaves pods and their sizes alone until nobody has renewed it for %s",
-		observe.AdmissionLeaseNamespace, observe.AdmissionLease, holder, lease.CreationTimestamp.UTC().Format(time.RFC3339), guard.UpdaterLife)
+		observe.AdmissionLeaseNamespace, observe.AdmissionLease, holder, lease.CreationTimestamp.UTC().Format(time.RFC3339), guard.LeaseLife)
 }
 
 // sayUnknown names the reason of an error, whose words may be others each time.
