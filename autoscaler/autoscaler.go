@@ -67,6 +67,8 @@ type Parts struct {
 	Checkpoints *observe.Checkpoints
 	Updater     *observe.Updater
 	Evictions   *observe.Evictions
+	// Rivals is nil where nobody is looked for who may add or remove nodes.
+	Rivals *observe.NodeRivals
 	// Simulate is nil where there is no configuration of the scheduler to simulate it by. Node parts need it.
 	Simulate Simulate
 	// Nodes is nil where nodes are left alone.
@@ -89,6 +91,7 @@ type Conductor struct {
 	checkpoints *observe.Checkpoints
 	updater     *observe.Updater
 	evictions   *observe.Evictions
+	rivals      *observe.NodeRivals
 
 	wake    chan struct{}
 	beat    func()
@@ -120,6 +123,7 @@ type history struct {
 	// created are the answers to dry-run creates, by what was asked for.
 	created map[string]creation
 	nodes   nodeHistory
+	rivals  rivalHistory
 	volumes volumeHistory
 	// unread is what was said last of why the policies are not known.
 	unread string
@@ -150,6 +154,7 @@ func New(c *config.Autoscaler, parts Parts, beat func()) *Conductor {
 		checkpoints: parts.Checkpoints,
 		updater:     parts.Updater,
 		evictions:   parts.Evictions,
+		rivals:      parts.Rivals,
 
 		wake:    make(chan struct{}, 1),
 		beat:    beat,

@@ -15,9 +15,9 @@ import (
 
 	"github.com/berth-dev/berth/autoscaler/actuate"
 	"github.com/berth-dev/berth/autoscaler/cloud"
-	"github.com/berth-dev/berth/autoscaler/config"
 	"github.com/berth-dev/berth/autoscaler/forecast"
 	"github.com/berth-dev/berth/autoscaler/nodes"
+	"github.com/berth-dev/berth/autoscaler/observe"
 	"github.com/berth-dev/berth/plugins/statefulset"
 )
 
@@ -56,6 +56,7 @@ type nodeHistory struct {
 // decideNodes finds places for the pods that wait and for those that the
 // decided replicas will bring, and has nodes added and removed.
 func (c *Conductor) decideNodes(ctx context.Context, decided []*replicas) {
+	c.judgeRivals(ctx)
 	simulating, cancel := context.WithTimeout(ctx, c.config.Nodes.SimulationTimeout.Duration)
 	defer cancel()
 	present, pods := c.reader.Nodes(), c.reader.Pods()
@@ -140,7 +141,7 @@ func (c *Conductor) observeNodes(ctx context.Context, present []*corev1.Node, po
 	}
 	for _, node := range present {
 		group, _ := c.nodes.Provider.GroupOf(node)
-		if groups[group] == nil {
+		if _, owned := observe.OfKarpenter(node); owned || groups[group] == nil {
 			group = ""
 		}
 		in.Nodes = append(in.Nodes, nodes.Node{Object: node, Group: group, Pods: onNode[node.Name]})
@@ -201,7 +202,7 @@ func (c *Conductor) actNodes(ctx context.Context, in nodes.Input, groups map[str
 		logger.Info("The simulation did not answer for every pod", "reason", d.Incomplete)
 	}
 	pending := byName(in.Pending)
-	observing := c.config.Nodes.Mode == config.Observe
+	observing := c.history.rivals.hold.reason != ""
 	for _, add := range d.Adds {
 		logger.V(2).Info("Nodes added", "group", add.Group, "count", add.Count, "target", add.Target, "reason", add.Reason, "observing", observing)
 		if observing {

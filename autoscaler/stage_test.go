@@ -172,6 +172,7 @@ func (sc scene) perform(t *testing.T, play func(*stage)) {
 
 			Checkpoints: sc.checkpoints(s),
 			Updater:     sc.lookoutForUpdater(s),
+			Rivals:      observe.NewNodeRivals(s.kube.CoordinationV1()),
 		}, func() {})
 		s.book.Subscribe(func(policies.Change) { s.conductor.Wake() })
 		if sc.begin != nil {

@@ -16,7 +16,6 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/berth-dev/berth/autoscaler/actuate"
-	"github.com/berth-dev/berth/autoscaler/config"
 	"github.com/berth-dev/berth/autoscaler/guard"
 	"github.com/berth-dev/berth/autoscaler/nodes"
 )
@@ -87,7 +86,7 @@ func (c *Conductor) tellUnhelped(ctx context.Context, pending map[types.Namespac
 			continue
 		}
 		told[pod.UID] = reason
-		if c.history.nodes.unhelped[pod.UID] != reason && c.config.Nodes.Mode == config.Act {
+		if c.history.nodes.unhelped[pod.UID] != reason && c.history.rivals.hold.reason == "" {
 			c.writer.Event(pod, actuate.Event{Type: corev1.EventTypeNormal, Reason: "NotTriggerScaleUp", Message: reason})
 		}
 	}

@@ -107,12 +107,16 @@ func sayActive(lease *coordinationv1.Lease) string {
 		observe.AdmissionLeaseNamespace, observe.AdmissionLease, holder, lease.CreationTimestamp.UTC().Format(time.RFC3339), guard.LeaseLife)
 }
 
-// sayUnknown names the reason of an error, whose words may be others each time.
+// sayUnknown says why nothing is known.
 func sayUnknown(err error) string {
-	reason := string(apierrors.ReasonForError(err))
-	if reason == "" {
-		reason = "no answer"
-	}
 	return fmt.Sprintf("the Lease %s/%s, by which upstream's updater is known, can not be read (%s): Berth recommends, and leaves pods and their sizes alone until it can",
-		observe.AdmissionLeaseNamespace, observe.AdmissionLease, reason)
+		observe.AdmissionLeaseNamespace, observe.AdmissionLease, wordOf(err))
+}
+
+// wordOf names the reason of an error, whose words may be others each time.
+func wordOf(err error) string {
+	if reason := apierrors.ReasonForError(err); reason != "" {
+		return string(reason)
+	}
+	return "no answer"
 }

@@ -30,13 +30,16 @@ func (sc scene) lookoutForUpdater(s *stage) *observe.Updater {
 }
 
 // renew is one renewal of the Lease by upstream's admission controller.
-func (s *stage) renew() {
+func (s *stage) renew() { s.renewLease(observe.AdmissionLeaseNamespace, observe.AdmissionLease) }
+
+// renewLease is one renewal of a Lease.
+func (s *stage) renewLease(namespace, name string) {
 	s.t.Helper()
-	leases := s.kube.CoordinationV1().Leases(observe.AdmissionLeaseNamespace)
-	lease, err := leases.Get(s.t.Context(), observe.AdmissionLease, metav1.GetOptions{})
+	leases := s.kube.CoordinationV1().Leases(namespace)
+	lease, err := leases.Get(s.t.Context(), name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		holder := "vpa-admission-1"
-		lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: observe.AdmissionLease, CreationTimestamp: metav1.Now()}, Spec: coordinationv1.LeaseSpec{HolderIdentity: &holder}}
+		lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.Now()}, Spec: coordinationv1.LeaseSpec{HolderIdentity: &holder}}
 		if lease, err = leases.Create(s.t.Context(), lease, metav1.CreateOptions{}); err != nil {
 			s.t.Fatal(err)
 		}

@@ -8,7 +8,6 @@ import (
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/component-base/metrics"
 
 	"github.com/berth-dev/berth/autoscaler/config"
 )
@@ -49,20 +48,11 @@ const (
 	HorizontalStandsBack HorizontalState = "stands_back"
 )
 
-func newHorizontalState() *metrics.GaugeVec {
-	return metrics.NewGaugeVec(&metrics.GaugeOpts{
-		Subsystem: subsystem, Name: "horizontal_state", StabilityLevel: metrics.ALPHA,
-		Help: "What Berth does about HPAs, 1 for one of: acts; observes, as configured; judges whether another HPA controller is there; stands_back for another one.",
-	}, []string{"state"})
+func newHorizontalState() stateGauge[HorizontalState] {
+	return newStateGauge("horizontal_state",
+		"What Berth does about HPAs, 1 for one of: acts; observes, as configured; judges whether another HPA controller is there; stands_back for another one.",
+		HorizontalActs, HorizontalObserves, HorizontalJudges, HorizontalStandsBack)
 }
 
 // Horizontal sets what Berth does about HPAs.
-func (t *Telemetry) Horizontal(state HorizontalState) {
-	for _, each := range []HorizontalState{HorizontalActs, HorizontalObserves, HorizontalJudges, HorizontalStandsBack} {
-		value := 0.0
-		if each == state {
-			value = 1
-		}
-		t.horizontalState.WithLabelValues(string(each)).Set(value)
-	}
-}
+func (t *Telemetry) Horizontal(state HorizontalState) { t.horizontalState.set(state) }

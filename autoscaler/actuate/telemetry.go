@@ -19,8 +19,9 @@ type Telemetry struct {
 	queriesUnasked   *metrics.CounterVec
 	rescales         *metrics.CounterVec
 	refusals         *metrics.Gauge
-	horizontalState  *metrics.GaugeVec
-	verticalState    *metrics.GaugeVec
+	horizontalState  stateGauge[HorizontalState]
+	verticalState    stateGauge[VerticalState]
+	nodesState       stateGauge[NodesState]
 	checkpointWrites *metrics.CounterVec
 	nodeChanges      *metrics.CounterVec
 	unhelpedPods     *metrics.Gauge
@@ -58,6 +59,7 @@ func NewTelemetry(register func(...metrics.Registerable)) *Telemetry {
 		}),
 		horizontalState:  newHorizontalState(),
 		verticalState:    newVerticalState(),
+		nodesState:       newNodesState(),
 		checkpointWrites: newCheckpointWrites(),
 		nodeChanges: metrics.NewCounterVec(&metrics.CounterOpts{
 			Subsystem: subsystem, Name: "node_changes_total", StabilityLevel: metrics.ALPHA,
@@ -88,7 +90,7 @@ func NewTelemetry(register func(...metrics.Registerable)) *Telemetry {
 			Help: "Pods that should have another size and wait for it.",
 		}),
 	}
-	register(t.resizes, t.waitingForSize, t.tickDuration, t.metricsDuration, t.queriesUnasked, t.rescales, t.refusals, t.horizontalState, t.verticalState, t.checkpointWrites, t.nodeChanges, t.unhelpedPods, t.policies, t.lostVolumes, t.releases)
+	register(t.resizes, t.waitingForSize, t.tickDuration, t.metricsDuration, t.queriesUnasked, t.rescales, t.refusals, t.horizontalState, t.verticalState, t.nodesState, t.checkpointWrites, t.nodeChanges, t.unhelpedPods, t.policies, t.lostVolumes, t.releases)
 	return t
 }
 

@@ -20,11 +20,10 @@ const (
 	VerticalStandsBack VerticalState = "stands_back"
 )
 
-func newVerticalState() *metrics.GaugeVec {
-	return metrics.NewGaugeVec(&metrics.GaugeOpts{
-		Subsystem: subsystem, Name: "vertical_state", StabilityLevel: metrics.ALPHA,
-		Help: "What Berth does about the pods of VPAs, 1 for one of: acts; observes, as configured; judges while it cannot see whether upstream's updater is there; stands_back for that one.",
-	}, []string{"state"})
+func newVerticalState() stateGauge[VerticalState] {
+	return newStateGauge("vertical_state",
+		"What Berth does about the pods of VPAs, 1 for one of: acts; observes, as configured; judges while it cannot see whether upstream's updater is there; stands_back for that one.",
+		VerticalActs, VerticalObserves, VerticalJudges, VerticalStandsBack)
 }
 
 func newCheckpointWrites() *metrics.CounterVec {
@@ -35,15 +34,7 @@ func newCheckpointWrites() *metrics.CounterVec {
 }
 
 // Vertical sets what Berth does about the pods of VPAs.
-func (t *Telemetry) Vertical(state VerticalState) {
-	for _, each := range []VerticalState{VerticalActs, VerticalObserves, VerticalJudges, VerticalStandsBack} {
-		value := 0.0
-		if each == state {
-			value = 1
-		}
-		t.verticalState.WithLabelValues(string(each)).Set(value)
-	}
-}
+func (t *Telemetry) Vertical(state VerticalState) { t.verticalState.set(state) }
 
 // CheckpointWritten counts a checkpoint that was written, or was not.
 func (t *Telemetry) CheckpointWritten(err error) {

@@ -84,6 +84,7 @@ func lead(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, pulse *pu
 		Checkpoints: observe.NewCheckpoints(clients.vpa.AutoscalingV1()),
 		Updater:     observe.NewUpdater(clients.leases),
 		Evictions:   evictions,
+		Rivals:      observe.NewNodeRivals(clients.leases),
 	}, pulse.beat)
 	// After the simulation's plugins, so that they know of a change when the conductor asks them.
 	book.Subscribe(func(policies.Change) { conductor.Wake() })
