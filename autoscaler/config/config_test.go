@@ -84,6 +84,23 @@ func TestParseNoCanary(t *testing.T) {
 	}
 }
 
+func TestParseTakesEveryProvider(t *testing.T) {
+	for name, nodes := range map[string]string{
+		"clusterapi":   "clusterAPI: {kubeconfig: /etc/berth/management}, groups: [{name: MachineDeployment/prod/zone-a, max: 3}]",
+		"externalgrpc": "externalGRPC: {address: 'cloud:8086', caFile: ca, certFile: c, keyFile: k}, groups: [{name: 'any id / at all'}], expanders: [price, least-waste], cores: {max: 100}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := Parse([]byte(minimal + "nodes: {provider: " + name + ", schedulerConfigFile: s, " + nodes + "}"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(c.Nodes.Groups) != 1 || *c.Nodes.ExpendablePriority != -10 || c.Nodes.ExternalGRPC.Timeout.Duration != 5*time.Second {
+				t.Errorf("nodes %+v", c.Nodes)
+			}
+		})
+	}
+}
+
 func TestParseRefuses(t *testing.T) {
 	for name, tc := range map[string]struct {
 		config string
@@ -109,6 +126,19 @@ func TestParseRefuses(t *testing.T) {
 		"no capacity":        {strings.Replace(group, `cpu: "4", `, "", 1), []string{"nodes.groups[0].template.capacity[cpu]"}},
 		"bad zone label":     {strings.Replace(group, ": zone-a}", ": 'zone a'}", 1), []string{"nodes.groups[0].template.labels[topology.kubernetes.io/zone]", "zone a"}},
 		"two of one name":    {group + "  - {name: zone-a, min: 0, max: 1, template: {capacity: {cpu: 1, memory: 1, pods: 1}}}\n", []string{"nodes.groups[1].name", "Duplicate"}},
+		"no max":             {strings.Replace(group, "    max: 10\n", "", 1), []string{"nodes.groups[0].max"}},
+		"unknown expander":   {group + "  expanders: [cheapest]\n", []string{"nodes.expanders[0]", `"cheapest"`, "least-waste", "price"}},
+		"expander twice":     {group + "  expanders: [price, random, price]\n", []string{"nodes.expanders[2]", "Duplicate"}},
+		"no nodes at all":    {group + "  maxNodesTotal: 0\n", []string{"nodes.maxNodesTotal", "at least 1"}},
+		"fewer than least":   {group + "  cores: {min: 9, max: 8}\n", []string{"nodes.cores.max", "8"}},
+		"bad startup taint":  {group + "  startupTaints: [a b]\n", []string{"nodes.startupTaints[0]", "a b"}},
+		"group of no kind":   {minimal + "nodes: {provider: clusterapi, schedulerConfigFile: s, groups: [{name: pool}]}", []string{"nodes.groups[0].name", `"pool"`, "KIND/NAMESPACE/NAME", "MachinePool"}},
+		"template not asked": {minimal + "nodes: {provider: clusterapi, schedulerConfigFile: s, groups: [{name: MachineSet/a/b, template: {capacity: {}}}]}", []string{"nodes.groups[0].template", "clusterapi"}},
+		"another's settings": {group + "  externalGRPC: {address: 'a:1'}\n", []string{"nodes.externalGRPC", "externalgrpc only"}},
+		"no address":         {minimal + "nodes: {provider: externalgrpc, schedulerConfigFile: s, externalGRPC: {insecure: true}}", []string{"nodes.externalGRPC.address", "host:port"}},
+		"unproven provider":  {minimal + "nodes: {provider: externalgrpc, schedulerConfigFile: s, externalGRPC: {address: 'a:1'}}", []string{"nodes.externalGRPC.caFile", "insecure"}},
+		"half a certificate": {minimal + "nodes: {provider: externalgrpc, schedulerConfigFile: s, externalGRPC: {address: 'a:1', caFile: ca, certFile: c}}", []string{"nodes.externalGRPC.certFile", "keyFile"}},
+		"secure and not":     {minimal + "nodes: {provider: externalgrpc, schedulerConfigFile: s, externalGRPC: {address: 'a:1', caFile: ca, insecure: true}}", []string{"nodes.externalGRPC.insecure", "caFile"}},
 		"not yaml":           {"\t", []string{"reading AutoscalerConfiguration"}},
 	} {
 		t.Run(name, func(t *testing.T) {

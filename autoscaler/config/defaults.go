@@ -53,6 +53,11 @@ func (c *Autoscaler) Default() {
 	setDuration(&c.Nodes.MaxNodeProvisionTime, 15*time.Minute)
 	setDuration(&c.Nodes.SimulationTimeout, 30*time.Second)
 	setPointer(&c.Nodes.MaxForecastPods, 1000)
+	setPointer(&c.Nodes.ExpendablePriority, -10)
+	setDuration(&c.Nodes.ExternalGRPC.Timeout, 5*time.Second)
+	if len(c.Nodes.Expanders) == 0 {
+		c.Nodes.Expanders = []Expander{LeastWaste}
+	}
 }
 
 func setString[S ~string](field *S, value S) {

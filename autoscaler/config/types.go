@@ -10,10 +10,10 @@
 package config
 
 import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	componentbase "k8s.io/component-base/config/v1alpha1"
-
-	corev1 "k8s.io/api/core/v1"
 )
 
 const (
@@ -151,14 +151,38 @@ const (
 	NoProvider Provider = ""
 	// Kwok creates and deletes simulated nodes.
 	Kwok Provider = "kwok"
+	// ClusterAPI scales MachineDeployments, MachineSets and MachinePools.
+	ClusterAPI Provider = "clusterapi"
+	// ExternalGRPC asks a provider of Cluster Autoscaler's external gRPC protocol.
+	ExternalGRPC Provider = "externalgrpc"
+)
+
+// Expander is a way to choose among the groups that can take the pods that wait.
+type Expander string
+
+const (
+	// LeastWaste prefers the group whose new node is left with the smallest unused share of cpu and memory.
+	LeastWaste Expander = "least-waste"
+	// MostPods prefers the group whose new node takes most pods.
+	MostPods Expander = "most-pods"
+	// Priority prefers the group of the highest priority.
+	Priority Expander = "priority"
+	// Price prefers the group whose new nodes cost least; one whose price is not known comes last.
+	Price Expander = "price"
+	// Random takes any.
+	Random Expander = "random"
 )
 
 // Nodes configures node adds and removals.
 type Nodes struct {
 	// Mode defaults to Act.
 	Mode Mode `json:"mode,omitempty"`
-	// Provider is empty (nodes are left alone) or kwok.
+	// Provider is empty (nodes are left alone), kwok, clusterapi or externalgrpc.
 	Provider Provider `json:"provider,omitempty"`
+	// ClusterAPI is how the provider clusterapi finds its groups.
+	ClusterAPI ClusterAPIProvider `json:"clusterAPI,omitempty"`
+	// ExternalGRPC is how the provider externalgrpc is reached.
+	ExternalGRPC ExternalGRPCProvider `json:"externalGRPC,omitempty"`
 	// SchedulerConfigFile is the KubeSchedulerConfiguration of
 	// berth-scheduler, whose profiles the simulation runs. Required with a provider.
 	// Without it no pod is re-created for its size, and what is held for absent
@@ -178,19 +202,74 @@ type Nodes struct {
 	// MaxForecastPods bounds the pods that do not exist yet and are
 	// simulated in one tick. Defaults to 1000.
 	MaxForecastPods *int32 `json:"maxForecastPods,omitempty"`
+	// Expanders choose among the groups that can take the pods that wait: the first
+	// one does, each of the others where those before it find groups equal.
+	// Defaults to least-waste.
+	Expanders []Expander `json:"expanders,omitempty"`
+	// BalanceSimilarGroups shares new nodes among groups that are equal but for
+	// their zone, as far as their pods may run in each.
+	BalanceSimilarGroups bool `json:"balanceSimilarGroups,omitempty"`
+	// MaxNodesTotal bounds the nodes of the cluster, also those that Berth does
+	// not scale. Defaults to no bound.
+	MaxNodesTotal *int32 `json:"maxNodesTotal,omitempty"`
+	// Cores and Memory bound what all nodes of the cluster have together: a
+	// removal never goes below min, and an add never beyond max. They default to no bound.
+	Cores  TotalLimits `json:"cores,omitempty"`
+	Memory TotalLimits `json:"memory,omitempty"`
+	// ExpendablePriority: pods of a lower priority cause no adds and keep no nodes. Defaults to -10.
+	ExpendablePriority *int32 `json:"expendablePriority,omitempty"`
+	// StartupTaints are keys of taints that a new node has until it is ready for
+	// pods; besides these, keys that begin with startup-taint.cluster-autoscaler.kubernetes.io/.
+	StartupTaints []string `json:"startupTaints,omitempty"`
 	// Groups are the only groups whose nodes Berth adds or removes.
 	Groups []NodeGroup `json:"groups,omitempty"`
 }
 
+// TotalLimits bound an amount.
+type TotalLimits struct {
+	Min *resource.Quantity `json:"min,omitempty"`
+	Max *resource.Quantity `json:"max,omitempty"`
+}
+
+// ClusterAPIProvider is how Cluster API's objects are reached.
+type ClusterAPIProvider struct {
+	// Kubeconfig is a file for the management cluster. Defaults to the cluster whose pods are served.
+	Kubeconfig string `json:"kubeconfig,omitempty"`
+}
+
+// ExternalGRPCProvider is how a provider of the external gRPC protocol is reached.
+type ExternalGRPCProvider struct {
+	// Address is host:port.
+	Address string `json:"address,omitempty"`
+	// CertFile and KeyFile are the client's certificate, CAFile the authority
+	// that signs the server's, all PEM.
+	CertFile string `json:"certFile,omitempty"`
+	KeyFile  string `json:"keyFile,omitempty"`
+	CAFile   string `json:"caFile,omitempty"`
+	// ServerName is the name in the server's certificate where it is not that of the address.
+	ServerName string `json:"serverName,omitempty"`
+	// Insecure speaks to the provider without TLS. No file may be given then.
+	Insecure bool `json:"insecure,omitempty"`
+	// Timeout bounds each call. Defaults to 5s.
+	Timeout *metav1.Duration `json:"timeout,omitempty"`
+}
+
 // NodeGroup is a set of equal nodes that can grow and shrink.
 type NodeGroup struct {
-	// Name is unique, and the value of the label berth.dev/node-group of its nodes.
+	// Name is unique. For kwok it is the value of the label berth.dev/node-group
+	// of the nodes, for clusterapi KIND/NAMESPACE/NAME, for externalgrpc the id that the provider gives the group.
 	Name string `json:"name"`
-	// Min and Max bound the number of nodes.
-	Min int32 `json:"min"`
-	Max int32 `json:"max"`
-	// Template is what a new node of the group looks like.
-	Template NodeTemplate `json:"template"`
+	// Min and Max bound the number of nodes. Kwok needs max, and takes a min that is missing for 0; what
+	// other providers say of a group is narrowed by them.
+	Min *int32 `json:"min,omitempty"`
+	Max *int32 `json:"max,omitempty"`
+	// Priority is what the expander priority goes by, the highest first. Defaults to 0.
+	Priority int32 `json:"priority,omitempty"`
+	// PricePerHour of a node is what the expander price goes by, in a currency
+	// that is the same for all groups. Defaults to what the provider says.
+	PricePerHour *float64 `json:"pricePerHour,omitempty"`
+	// Template is what a new node of the group looks like. Kwok needs it, and others tell themselves.
+	Template *NodeTemplate `json:"template,omitempty"`
 }
 
 // NodeTemplate is what a new node of a group looks like.
@@ -198,4 +277,10 @@ type NodeTemplate struct {
 	Labels   map[string]string   `json:"labels,omitempty"`
 	Taints   []corev1.Taint      `json:"taints,omitempty"`
 	Capacity corev1.ResourceList `json:"capacity"`
+	// Drivers are the CSI drivers that the node will have, with the number of
+	// volumes that each can attach; 0 is no limit.
+	Drivers map[string]int32 `json:"drivers,omitempty"`
+	// Storage is how much each StorageClass can provision on the node alone,
+	// for classes whose volumes are local to it.
+	Storage map[string]resource.Quantity `json:"storage,omitempty"`
 }

@@ -8,10 +8,8 @@ import (
 	"net"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
-	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -66,73 +64,6 @@ func (v *Vertical) validate(path *field.Path) field.ErrorList {
 	for name, selector := range map[string]*metav1.LabelSelector{"staticCPUNodes": v.StaticCPUNodes, "staticMemoryNodes": v.StaticMemoryNodes} {
 		if selector != nil {
 			errs = append(errs, metav1validation.ValidateLabelSelector(selector, metav1validation.LabelSelectorValidationOptions{}, path.Child(name))...)
-		}
-	}
-	return errs
-}
-
-func (n *Nodes) validate(path *field.Path) field.ErrorList {
-	errs := validMode(path.Child("mode"), n.Mode)
-	switch n.Provider {
-	case NoProvider:
-		if len(n.Groups) > 0 {
-			errs = append(errs, field.Required(path.Child("provider"), "groups need a provider"))
-		}
-	case Kwok:
-		if n.SchedulerConfigFile == "" {
-			errs = append(errs, field.Required(path.Child("schedulerConfigFile"), "the simulation runs the scheduler's own profiles"))
-		}
-	default:
-		errs = append(errs, field.NotSupported(path.Child("provider"), n.Provider, []Provider{Kwok}))
-	}
-	errs = append(errs, atLeast(path.Child("unneededTime"), n.UnneededTime, 0)...)
-	errs = append(errs, atLeast(path.Child("delayAfterAdd"), n.DelayAfterAdd, 0)...)
-	errs = append(errs, atLeast(path.Child("maxNodeProvisionTime"), n.MaxNodeProvisionTime, time.Second)...)
-	errs = append(errs, atLeast(path.Child("simulationTimeout"), n.SimulationTimeout, 100*time.Millisecond)...)
-	if *n.MaxForecastPods < 0 {
-		errs = append(errs, field.Invalid(path.Child("maxForecastPods"), *n.MaxForecastPods, "must not be negative"))
-	}
-	names := sets.New[string]()
-	for i := range n.Groups {
-		at := path.Child("groups").Index(i)
-		if names.Has(n.Groups[i].Name) {
-			errs = append(errs, field.Duplicate(at.Child("name"), n.Groups[i].Name))
-		}
-		names.Insert(n.Groups[i].Name)
-		errs = append(errs, n.Groups[i].validate(at)...)
-	}
-	return errs
-}
-
-func (g *NodeGroup) validate(path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	// The name begins the names of the group's nodes, with a dash and five letters behind it.
-	if msgs := validation.IsDNS1123Label(g.Name); len(msgs) > 0 || len(g.Name) > 50 {
-		errs = append(errs, field.Invalid(path.Child("name"), g.Name, "must be a DNS label of at most 50 characters"))
-	}
-	if g.Min < 0 {
-		errs = append(errs, field.Invalid(path.Child("min"), g.Min, "must not be negative"))
-	}
-	if g.Max < g.Min {
-		errs = append(errs, field.Invalid(path.Child("max"), g.Max, "must not be less than min"))
-	}
-	template := path.Child("template")
-	for key, value := range g.Template.Labels {
-		for _, msg := range append(validation.IsQualifiedName(key), validation.IsValidLabelValue(value)...) {
-			errs = append(errs, field.Invalid(template.Child("labels").Key(key), value, msg))
-		}
-	}
-	for i, taint := range g.Template.Taints {
-		switch taint.Effect {
-		case corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute:
-		default:
-			errs = append(errs, field.NotSupported(template.Child("taints").Index(i).Child("effect"), taint.Effect,
-				[]corev1.TaintEffect{corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute}))
-		}
-	}
-	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourcePods} {
-		if quantity, ok := g.Template.Capacity[name]; !ok || quantity.Sign() <= 0 {
-			errs = append(errs, field.Required(template.Child("capacity").Key(string(name)), "must be more than zero"))
 		}
 	}
 	return errs

@@ -72,10 +72,18 @@ func nodeParts(c *config.Autoscaler, clients *clients, factory informers.SharedI
 func kwokGroups(configured []config.NodeGroup) []kwok.Group {
 	groups := make([]kwok.Group, 0, len(configured))
 	for _, g := range configured {
-		groups = append(groups, kwok.Group{
-			Name: g.Name, Min: int(g.Min), Max: int(g.Max),
+		group := kwok.Group{
+			Name: g.Name, Max: int(*g.Max),
 			Labels: g.Template.Labels, Taints: g.Template.Taints, Capacity: g.Template.Capacity,
-		})
+			Drivers: g.Template.Drivers, Storage: g.Template.Storage,
+		}
+		if g.Min != nil {
+			group.Min = int(*g.Min)
+		}
+		if g.PricePerHour != nil {
+			group.PricePerHour = *g.PricePerHour
+		}
+		groups = append(groups, group)
 	}
 	return groups
 }
