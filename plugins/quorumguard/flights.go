@@ -14,13 +14,18 @@ import (
 // that moment further pods are scheduled, and must not count on them.
 //
 // A victim is in flight from the end of the cycle that chose it, or from when
-// its deletion is asked for if that is earlier. It is no longer when it is seen
-// to terminate, or when no preemptor is left that asks for it: one whose
+// its deletion is asked for if that is earlier. That it is not seen to be bound
+// changes nothing: it may be by now, and be ready before its deletion is asked
+// for. It is no longer when it is seen to terminate, when it goes back to the
+// queue instead, or when no preemptor is left that asks for it: one whose
 // preemption failed asks for no more, and what it has asked for is answered.
 type Flights struct {
 	mu     sync.Mutex
 	pods   map[types.UID]map[types.UID]stage // by victim and preemptor
 	failed map[types.UID]struct{}            // preemptors whose last preemption did not go through
+	// over are victims of each preemptor's last preemption that were no longer
+	// in flight when the preemption of them ended.
+	over map[types.UID]map[types.UID]struct{}
 }
 
 // stage is how far a preemptor is with a victim.
@@ -34,7 +39,7 @@ const (
 
 // NewFlights returns no flights.
 func NewFlights() *Flights {
-	return &Flights{pods: map[types.UID]map[types.UID]stage{}, failed: map[types.UID]struct{}{}}
+	return &Flights{pods: map[types.UID]map[types.UID]stage{}, failed: map[types.UID]struct{}{}, over: map[types.UID]map[types.UID]struct{}{}}
 }
 
 // Has tells whether a pod is in flight.
@@ -50,22 +55,37 @@ func (f *Flights) Landed(uid types.UID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.pods, uid)
-	delete(f.failed, uid)
+	f.forget(uid)
+}
+
+// requeued tells that the binding of a pod was ended in its stead: nobody
+// deletes it.
+func (f *Flights) requeued(victim types.UID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.pods, victim)
 }
 
 // begins tells that a preemptor looks for victims.
 func (f *Flights) begins(preemptor types.UID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.forget(preemptor)
+}
+
+// forget forgets the last preemption by a preemptor.
+func (f *Flights) forget(preemptor types.UID) {
 	delete(f.failed, preemptor)
+	delete(f.over, preemptor)
 }
 
 // chosen tells of a victim that is going to be deleted. The deletions may have
-// begun by then, and even have failed.
+// begun by then, and even have failed or be over.
 func (f *Flights) chosen(preemptor, victim types.UID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if _, failed := f.failed[preemptor]; !failed {
+	_, failed := f.failed[preemptor]
+	if _, over := f.over[preemptor][victim]; !failed && !over {
 		f.reach(preemptor, victim, chosen)
 	}
 }
@@ -77,11 +97,19 @@ func (f *Flights) asks(preemptor, victim types.UID) {
 	f.reach(preemptor, victim, asked)
 }
 
-// deleted tells of a victim whose deletion the API server took.
+// deleted tells of a victim whose deletion the API server took, unless it was
+// requeued, or landed already.
 func (f *Flights) deleted(preemptor, victim types.UID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.reach(preemptor, victim, deleted)
+	if _, flies := f.pods[victim][preemptor]; flies {
+		f.reach(preemptor, victim, deleted)
+		return
+	}
+	if f.over[preemptor] == nil {
+		f.over[preemptor] = map[types.UID]struct{}{}
+	}
+	f.over[preemptor][victim] = struct{}{}
 }
 
 // reach never goes back: who is taken twice goes all the same.

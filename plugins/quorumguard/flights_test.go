@@ -19,7 +19,12 @@ func TestFlights(t *testing.T) {
 		"chosen":                                 {"begins chosen-a chosen-b", "a b"},
 		"chosen and deleted":                     {"begins chosen-a deleted-a", "a"},
 		"seen to terminate":                      {"begins chosen-a deleted-a landed-a", ""},
-		"deleted before the cycle ends":          {"begins deleted-a chosen-a", "a"},
+		"deleted before the cycle ends":          {"begins asks-a deleted-a chosen-a", "a"},
+		"seen to terminate before it ends":       {"begins asks-a landed-a deleted-a chosen-a", ""},
+		"requeued":                               {"begins chosen-a asks-a requeued-a deleted-a", ""},
+		"requeued before the cycle ends":         {"begins asks-a requeued-a deleted-a chosen-a", ""},
+		"requeued, and chosen by the next":       {"begins asks-a requeued-a deleted-a chosen-a begins chosen-a", "a"},
+		"requeued, and chosen by another one":    {"begins asks-a requeued-a deleted-a other-a", "a"},
 		"asked for before the cycle ends":        {"begins asks-a", "a"},
 		"a failure drops who failed":             {"begins chosen-a asks-a fails-a", ""},
 		"and who was never asked for":            {"begins chosen-a chosen-b asks-a fails-a", ""},
@@ -53,6 +58,8 @@ func TestFlights(t *testing.T) {
 					f.asks("p", types.UID(victim))
 				case "deleted":
 					f.deleted("p", types.UID(victim))
+				case "requeued":
+					f.requeued(types.UID(victim))
 				case "landed":
 					f.Landed(types.UID(victim))
 				case "fails":

@@ -117,6 +117,7 @@ func New(ctx context.Context, obj runtime.Object, handle fwk.Handle, shared Shar
 		return nil, err
 	}
 	pl := &QuorumGuard{shared: shared}
+	handle = &spotter{Handle: handle, flights: shared.Flights}
 	if pl.upstream, err = defaultpreemption.New(ctx, a, handle, feature.NewSchedulerFeaturesFromGates(utilfeature.DefaultFeatureGate)); err != nil {
 		return nil, fmt.Errorf("building %s: %w", defaultpreemption.Name, err)
 	}
@@ -246,12 +247,11 @@ func (pl *QuorumGuard) follow(executor *preemption.Executor) {
 	}
 }
 
-// takesOff notes a victim, unless it was preempted before it was bound, which
-// deletes no pod, or is seen to terminate by now. It looks after it has noted
-// it, for that may be seen in between.
+// takesOff notes a victim, unless it is seen to terminate by now. It looks
+// after it has noted it, for that may be seen in between.
 func (pl *QuorumGuard) takesOff(victim *v1.Pod, note func()) {
 	note()
-	if now := pl.shared.Sets.Pod(victim.Namespace, victim.Name); now == nil || now.UID != victim.UID || now.Spec.NodeName == "" || now.DeletionTimestamp != nil {
+	if now := pl.shared.Sets.Pod(victim.Namespace, victim.Name); now == nil || now.UID != victim.UID || now.DeletionTimestamp != nil {
 		pl.shared.Flights.Landed(victim.UID)
 	}
 }

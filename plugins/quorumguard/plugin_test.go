@@ -31,9 +31,12 @@ func (s *store) GivenUp()                   { s.givenUp++ }
 // urgent is a preemptor of which the executor says no more than its UID.
 type urgent struct{ preemption.ExecutorPreemptor }
 
-func (urgent) UID() types.UID       { return "urgent" }
-func (urgent) GetName() string      { return "urgent" }
-func (urgent) GetNamespace() string { return "prod" }
+func (urgent) UID() types.UID        { return "urgent" }
+func (urgent) GetName() string       { return "urgent" }
+func (urgent) GetNamespace() string  { return "prod" }
+func (urgent) SchedulerName() string { return "berth-scheduler" }
+func (urgent) Type() string          { return "pod" }
+func (urgent) Obj() runtime.Object   { return &v1.Pod{} }
 
 func TestVictimsAreFollowed(t *testing.T) {
 	bound := func(change func(*v1.Pod)) *v1.Pod {
@@ -52,7 +55,7 @@ func TestVictimsAreFollowed(t *testing.T) {
 		"gone":                               {inFlight: "web"},
 		"another pod by then":                {now: bound(func(pod *v1.Pod) { pod.UID = "new" }), inFlight: "web"},
 		"seen to terminate":                  {now: bound(func(pod *v1.Pod) { pod.DeletionTimestamp = &metav1.Time{} }), inFlight: "web"},
-		"preempted before it was bound":      {now: bound(func(pod *v1.Pod) { pod.Spec.NodeName = "" }), inFlight: "web"},
+		"deleted, and not seen to be bound":  {now: bound(func(pod *v1.Pod) { pod.Spec.NodeName = "" }), inFlight: "db-0 web"},
 		"refused: the others stay too":       {now: bound(func(*v1.Pod) {}), err: errors.New("tired"), woken: 1},
 	}
 	for name, tt := range tests {
