@@ -5,11 +5,9 @@ package resize_test
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	v1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
@@ -112,14 +110,7 @@ func TestWithoutOrdinals(t *testing.T) {
 				}
 				return resize.Answer{Fits: true, Node: "for-" + q.Pod.Name, Created: q.Sizes}
 			})
-			if diff := cmp.Diff(tc.want, summary(out)); diff != "" {
-				t.Errorf("steps (-want +got):\n%s", diff)
-			}
-			for name, want := range tc.waits {
-				if got := of(out, name); !strings.Contains(got.Waits, want) {
-					t.Errorf("%s waits for %q, want %q", name, got.Waits, want)
-				}
-			}
+			expect(t, out, tc.want, tc.waits)
 		})
 	}
 }

@@ -4,11 +4,9 @@
 package resize_test
 
 import (
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
@@ -382,14 +380,7 @@ func TestChain(t *testing.T) {
 				tc.ans = yes
 			}
 			out := answered(t, in, tc.ans)
-			if diff := cmp.Diff(tc.want, summary(out)); diff != "" {
-				t.Errorf("steps (-want +got):\n%s", diff)
-			}
-			for name, want := range tc.waits {
-				if got := of(out, name); !strings.Contains(got.Waits, want) {
-					t.Errorf("%s waits for %q, want %q", name, got.Waits, want)
-				}
-			}
+			expect(t, out, tc.want, tc.waits)
 		})
 	}
 }

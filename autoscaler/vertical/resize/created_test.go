@@ -214,14 +214,7 @@ func TestSuccessorsHaveTheSizeThatIsAskedOfThem(t *testing.T) {
 		pod := fresh
 		target := anyTarget(r, recreate, pod)
 		target.LimitRanges = ranges
-		policy := vpav1.ContainerResourcePolicy{ContainerName: "*"}
-		if r.Intn(2) == 0 {
-			policy.ControlledValues = ptr.To(vpav1.ContainerControlledValuesRequestsOnly)
-		}
-		if r.Intn(3) == 0 {
-			policy.MinAllowed, policy.MaxAllowed = anyList(r, true), anyList(r, true)
-		}
-		target.Resources = &vpav1.PodResourcePolicy{ContainerPolicies: []vpav1.ContainerResourcePolicy{policy}}
+		target.Resources = anyPolicy(r)
 		if r.Intn(2) == 0 {
 			// It has been sized before.
 			before := slices.Clone(target.Pods[0].Containers)

@@ -35,6 +35,18 @@ func anyRanges(r *rand.Rand) []*v1.LimitRange {
 	return out
 }
 
+// anyPolicy is for all containers.
+func anyPolicy(r *rand.Rand) *vpav1.PodResourcePolicy {
+	policy := vpav1.ContainerResourcePolicy{ContainerName: "*"}
+	if r.Intn(2) == 0 {
+		policy.ControlledValues = ptr.To(vpav1.ContainerControlledValuesRequestsOnly)
+	}
+	if r.Intn(3) == 0 {
+		policy.MinAllowed, policy.MaxAllowed = anyList(r, true), anyList(r, true)
+	}
+	return &vpav1.PodResourcePolicy{ContainerPolicies: []vpav1.ContainerResourcePolicy{policy}}
+}
+
 // A pod that has got its size wants no other one, whatever bounds it: or it would be
 // changed for ever. And what was given in is not changed.
 func TestASizeIsFinal(t *testing.T) {
@@ -50,14 +62,7 @@ func TestASizeIsFinal(t *testing.T) {
 			}
 		}
 		target.LimitRanges = anyRanges(r)
-		policy := vpav1.ContainerResourcePolicy{ContainerName: "*"}
-		if r.Intn(2) == 0 {
-			policy.ControlledValues = ptr.To(vpav1.ContainerControlledValuesRequestsOnly)
-		}
-		if r.Intn(3) == 0 {
-			policy.MinAllowed, policy.MaxAllowed = anyList(r, true), anyList(r, true)
-		}
-		target.Resources = &vpav1.PodResourcePolicy{ContainerPolicies: []vpav1.ContainerResourcePolicy{policy}}
+		target.Resources = anyPolicy(r)
 
 		before := fmt.Sprintf("%+v %+v", target.Pods[0].Containers, p)
 		got := answered(t, resize.Input{Targets: []resize.Target{target}}, yes).Pods[0]

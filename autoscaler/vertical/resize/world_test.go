@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	v1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -172,6 +174,19 @@ func summary(out resize.Decision) []string {
 		lines = append(lines, fmt.Sprintf("%s %s %s", p.Pod, p.Step, p.Class))
 	}
 	return lines
+}
+
+// expect compares the steps, and what some pods wait for.
+func expect(t *testing.T, out resize.Decision, steps []string, waits map[string]string) {
+	t.Helper()
+	if diff := cmp.Diff(steps, summary(out)); diff != "" {
+		t.Errorf("steps (-want +got):\n%s", diff)
+	}
+	for name, want := range waits {
+		if got := of(out, name); !strings.Contains(got.Waits, want) {
+			t.Errorf("%s waits for %q, want %q", name, got.Waits, want)
+		}
+	}
 }
 
 func of(out resize.Decision, name string) resize.Explanation {
