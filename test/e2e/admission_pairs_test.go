@@ -139,12 +139,16 @@ func (s scene) createVPA(ctx context.Context, vpa *vpav1.VerticalPodAutoscaler) 
 
 func createVPA(target autoscalingv2.CrossVersionObjectReference, mode vpav1.UpdateMode) write {
 	return func(ctx context.Context, s scene) error {
-		vpa := fixture.VPA(sizer, target)
-		if mode != "" {
-			vpa.Spec.UpdatePolicy = &vpav1.PodUpdatePolicy{UpdateMode: &mode}
-		}
-		return s.createVPA(ctx, vpa)
+		return s.createVPA(ctx, inMode(fixture.VPA(sizer, target), mode))
 	}
+}
+
+// inMode leaves the mode as it is if it is empty.
+func inMode(vpa *vpav1.VerticalPodAutoscaler, mode vpav1.UpdateMode) *vpav1.VerticalPodAutoscaler {
+	if mode != "" {
+		vpa.Spec.UpdatePolicy = &vpav1.PodUpdatePolicy{UpdateMode: &mode}
+	}
+	return vpa
 }
 
 func createNamedVPA(name string, target autoscalingv2.CrossVersionObjectReference) write {

@@ -62,12 +62,7 @@ func pairsAreRefused() features.Feature {
 		Assess("are taken once the namespace opts out", step(func(ctx context.Context, t *testing.T, _ scene) {
 			s := places["VPA beside HPA"]
 			s.kubectl(ctx, t, "label", "namespace", s.Namespace, "berth.dev/allow-hpa-with-vpa=true")
-			s.until(ctx, t, "the VPA to be taken", func(ctx context.Context) (string, bool, error) {
-				if err := createVPA(web, "")(ctx, s); err != nil {
-					return err.Error(), false, nil
-				}
-				return "", true, nil
-			})
+			s.awaitConsent(ctx, t, func(ctx context.Context) error { return createVPA(web, "")(ctx, s) })
 		})).
 		Feature()
 }
@@ -131,14 +126,16 @@ func pairsMayRecommend() features.Feature {
 	places := map[string]scene{}
 	return features.New("pairs with a VPA in mode Off").
 		Assess("may stand with the variant", step(func(ctx context.Context, t *testing.T, s scene) {
+			// Each policy refuses its probe first. Else that may be taken because what stands is
+			// not seen yet, and not by the variant.
+			hpa := s.place(ctx, t, "variant", pair{stands: does(createHPA(web))})
+			vpa := s.place(ctx, t, "variant", pair{stands: does(createVPA(web, vpav1.UpdateModeOff))})
+			besideHPA, besideVPA := hpa.tryVPA(inMode(fixture.VPA(sizer, web), vpav1.UpdateModeOff)), vpa.tryHPA(namedHPA(front, web))
+			s.awaitRefusal(ctx, t, besideHPA, saysHPA()...)
+			s.awaitRefusal(ctx, t, besideVPA, saysVPA()...)
 			s.kubectl(ctx, t, "apply", "--server-side", "-k", recommendOnly(t))
-			probe := s.place(ctx, t, "variant", pair{stands: does(createHPA(web))})
-			s.until(ctx, t, "the variant", func(ctx context.Context) (string, bool, error) {
-				if err := createVPA(web, vpav1.UpdateModeOff)(ctx, probe); err != nil {
-					return err.Error(), false, nil
-				}
-				return "", true, nil
-			})
+			s.awaitConsent(ctx, t, besideHPA)
+			s.awaitConsent(ctx, t, besideVPA)
 			for name, p := range table {
 				places[name] = s.place(ctx, t, name, p)
 			}
@@ -191,14 +188,8 @@ func (s scene) settle(ctx context.Context, t *testing.T, name string) {
 	t.Helper()
 	hpaTarget, vpaTarget := fixture.Target("Deployment", name+"-hpa"), fixture.Target("Deployment", name+"-vpa")
 	s.create(ctx, t, namedHPA(name, hpaTarget), fixture.VPA(name, vpaTarget))
-	s.awaitRefusal(ctx, t, func(ctx context.Context) error {
-		_, err := s.VPA.AutoscalingV1().VerticalPodAutoscalers(s.Namespace).Create(ctx, fixture.VPA(name+"-2", hpaTarget), dryRun)
-		return err
-	})
-	s.awaitRefusal(ctx, t, func(ctx context.Context) error {
-		_, err := s.Kube.AutoscalingV2().HorizontalPodAutoscalers(s.Namespace).Create(ctx, namedHPA(name+"-2", vpaTarget), dryRun)
-		return err
-	})
+	s.awaitRefusal(ctx, t, s.tryVPA(fixture.VPA(name+"-2", hpaTarget)), hpaTarget.Name)
+	s.awaitRefusal(ctx, t, s.tryHPA(namedHPA(name+"-2", vpaTarget)), vpaTarget.Name)
 }
 
 // tryAll asks for the second of each pair.

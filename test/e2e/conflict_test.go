@@ -77,10 +77,7 @@ func conflictOlderThanPolicies() features.Feature {
 	return features.New("a conflict that is older than the policies").
 		Setup(step(func(ctx context.Context, t *testing.T, s scene) {
 			s.kubectl(ctx, t, "apply", "--server-side", "-k", filepath.Join(root, "manifests/policies"))
-			s.awaitRefusal(ctx, t, func(ctx context.Context) error {
-				_, err := s.VPA.AutoscalingV1().VerticalPodAutoscalers(s.Namespace).Create(ctx, fixture.VPA("another", fixture.Target("Deployment", "web")), dryRun)
-				return err
-			})
+			s.awaitRefusal(ctx, t, s.tryVPA(fixture.VPA("another", fixture.Target("Deployment", "web"))), "Deployment/web")
 		})).
 		Assess("both can still be labelled", step(func(ctx context.Context, t *testing.T, s scene) {
 			s.kubectl(ctx, t, "label", "--namespace", s.Namespace, "hpa", "web", "seen=yes")

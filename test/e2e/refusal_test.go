@@ -5,9 +5,12 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
 	"k8s.io/client-go/util/retry"
@@ -29,20 +32,14 @@ func TestRefusalAtAdmission(t *testing.T) {
 		Assess("a VPA is refused where an HPA is", step(func(ctx context.Context, t *testing.T, s scene) {
 			s.create(ctx, t, hpa.HPA())
 			// The policy knows other objects from a watch, so a moment later.
-			s.awaitRefusal(ctx, t, func(ctx context.Context) error {
-				_, err := s.VPA.AutoscalingV1().VerticalPodAutoscalers(s.Namespace).Create(ctx, fixture.VPA("web-sizer", web), dryRun)
-				return err
-			})
+			s.awaitRefusal(ctx, t, s.tryVPA(fixture.VPA("web-sizer", web)), "web-scaler")
 			_, err := s.VPA.AutoscalingV1().VerticalPodAutoscalers(s.Namespace).Create(ctx, fixture.VPA("web-sizer", web), metav1.CreateOptions{})
 			refused(t, err, "Deployment/web", "HorizontalPodAutoscaler", "web-scaler")
 		})).
 		Assess("an HPA is refused where a VPA is", step(func(ctx context.Context, t *testing.T, s scene) {
 			s.create(ctx, t, vpa)
 			other := fixture.Scaler{Name: "db-scaler", Target: db, Min: 1, Max: 3, CPUPercent: 50}
-			s.awaitRefusal(ctx, t, func(ctx context.Context) error {
-				_, err := s.Kube.AutoscalingV2().HorizontalPodAutoscalers(s.Namespace).Create(ctx, other.HPA(), dryRun)
-				return err
-			})
+			s.awaitRefusal(ctx, t, s.tryHPA(other.HPA()), "db-sizer")
 			_, err := s.Kube.AutoscalingV2().HorizontalPodAutoscalers(s.Namespace).Create(ctx, other.HPA(), metav1.CreateOptions{})
 			refused(t, err, "StatefulSet/db", "VerticalPodAutoscaler", "db-sizer")
 		})).
@@ -88,13 +85,39 @@ func (s scene) updateVPA(ctx context.Context, name string, change func(*vpav1.Ve
 	})
 }
 
-// awaitRefusal waits until the API server refuses what try asks for. Try stores nothing.
-func (s scene) awaitRefusal(ctx context.Context, t *testing.T, try func(context.Context) error) {
+// tryHPA and tryVPA ask whether the API server would take one, and store nothing.
+func (s scene) tryHPA(hpa *autoscalingv2.HorizontalPodAutoscaler) func(context.Context) error {
+	return func(ctx context.Context) error {
+		_, err := s.Kube.AutoscalingV2().HorizontalPodAutoscalers(s.Namespace).Create(ctx, hpa, dryRun)
+		return err
+	}
+}
+
+func (s scene) tryVPA(vpa *vpav1.VerticalPodAutoscaler) func(context.Context) error {
+	return func(ctx context.Context) error {
+		_, err := s.VPA.AutoscalingV1().VerticalPodAutoscalers(s.Namespace).Create(ctx, vpa, dryRun)
+		return err
+	}
+}
+
+// awaitRefusal waits until the API server refuses what try asks for, with all the words: it
+// refuses everything while it is not ready, and may fail for any reason. Try stores nothing.
+func (s scene) awaitRefusal(ctx context.Context, t *testing.T, try func(context.Context) error, words ...string) {
 	t.Helper()
-	s.until(ctx, t, "a refusal", func(ctx context.Context) (string, bool, error) {
-		if err := try(ctx); err != nil {
-			return err.Error(), true, nil
+	s.until(ctx, t, fmt.Sprintf("a refusal that says %q", words), func(ctx context.Context) (string, bool, error) {
+		err := try(ctx)
+		if err == nil {
+			return "it would be taken", false, nil
 		}
-		return "it would be taken", false, nil
+		return err.Error(), apierrors.IsForbidden(err) && containsAll(err.Error(), words), nil
+	})
+}
+
+// awaitConsent waits until the API server takes what try asks for.
+func (s scene) awaitConsent(ctx context.Context, t *testing.T, try func(context.Context) error) {
+	t.Helper()
+	s.until(ctx, t, "it to be taken", func(ctx context.Context) (string, bool, error) {
+		err := try(ctx)
+		return fmt.Sprint(err), err == nil, nil
 	})
 }
