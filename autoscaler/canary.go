@@ -184,15 +184,15 @@ func withCondition(conditions []autoscalingv2.HorizontalPodAutoscalerCondition, 
 	return conditions
 }
 
-func (c *Conductor) horizontalState() actuate.HorizontalState {
+func (c *Conductor) horizontalState() actuate.State {
 	switch {
 	case c.config.Horizontal.Mode == config.Observe:
-		return actuate.HorizontalObserves
+		return actuate.Observes
 	case c.actsOnHPAs():
-		return actuate.HorizontalActs
+		return actuate.Acts
 	case c.history.canary.master == guard.Theirs:
-		return actuate.HorizontalStandsBack
+		return actuate.StandsBack
 	default:
-		return actuate.HorizontalJudges
+		return actuate.Judges
 	}
 }

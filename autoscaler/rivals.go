@@ -41,10 +41,10 @@ func (c *Conductor) judgeRivals(ctx context.Context) {
 	}
 	before := h.hold
 	h.looked = now
-	state := actuate.NodesAct
+	state := actuate.Acts
 	switch {
 	case c.config.Nodes.Mode == config.Observe:
-		state, h.hold = actuate.NodesObserve, hold{observing, "nodes.mode is Observe: nodes are planned for, and none is added or removed"}
+		state, h.hold = actuate.Observes, hold{observing, "nodes.mode is Observe: nodes are planned for, and none is added or removed"}
 	case c.rivals != nil:
 		state, h.hold = c.lookForRivals(ctx, now)
 	}
@@ -54,7 +54,7 @@ func (c *Conductor) judgeRivals(ctx context.Context) {
 	}
 }
 
-func (c *Conductor) lookForRivals(ctx context.Context, now time.Time) (actuate.NodesState, hold) {
+func (c *Conductor) lookForRivals(ctx context.Context, now time.Time) (actuate.State, hold) {
 	ctx, cancel := context.WithTimeout(ctx, callDeadline)
 	defer cancel()
 	leases, err := c.rivals.Look(ctx)
@@ -67,16 +67,16 @@ func (c *Conductor) lookForRivals(ctx context.Context, now time.Time) (actuate.N
 		if holders[namespace] != guard.HolderActive {
 			continue
 		}
-		return actuate.NodesStandBack, hold{clusterAutoscalerActive, fmt.Sprintf("the Lease %s/%s is fresh: a Cluster Autoscaler may add and remove nodes. Berth plans, and leaves them alone until nobody has renewed it for %s",
+		return actuate.StandsBack, hold{clusterAutoscalerActive, fmt.Sprintf("the Lease %s/%s is fresh: a Cluster Autoscaler may add and remove nodes. Berth plans, and leaves them alone until nobody has renewed it for %s",
 			namespace, observe.ClusterAutoscalerLease, guard.LeaseLife)}
 	}
 	for _, holder := range holders {
 		if holder == guard.HolderUnknown {
-			return actuate.NodesJudge, hold{clusterAutoscalerUnknown, fmt.Sprintf("the Leases %s, by which a Cluster Autoscaler is known, can not be read (%s): Berth plans, and leaves nodes alone until they can",
+			return actuate.Judges, hold{clusterAutoscalerUnknown, fmt.Sprintf("the Leases %s, by which a Cluster Autoscaler is known, can not be read (%s): Berth plans, and leaves nodes alone until they can",
 				observe.ClusterAutoscalerLease, wordOf(err))}
 		}
 	}
-	return actuate.NodesAct, hold{}
+	return actuate.Acts, hold{}
 }
 
 // judgeLeases judges each Lease that is seen, or where none can be, each that was.

@@ -53,10 +53,10 @@ func (c *Conductor) judgeUpdater(ctx context.Context) {
 	}
 	before := h.hold
 	h.looked = now
-	state := actuate.VerticalActs
+	state := actuate.Acts
 	switch {
 	case c.config.Vertical.Mode == config.Observe:
-		state, h.hold = actuate.VerticalObserves, hold{observing, "vertical.mode is Observe: Berth recommends, and leaves pods and their sizes alone"}
+		state, h.hold = actuate.Observes, hold{observing, "vertical.mode is Observe: Berth recommends, and leaves pods and their sizes alone"}
 	case c.updater != nil:
 		state, h.hold = c.lookForUpdater(ctx, now)
 	}
@@ -66,7 +66,7 @@ func (c *Conductor) judgeUpdater(ctx context.Context) {
 	}
 }
 
-func (c *Conductor) lookForUpdater(ctx context.Context, now time.Time) (actuate.VerticalState, hold) {
+func (c *Conductor) lookForUpdater(ctx context.Context, now time.Time) (actuate.State, hold) {
 	ctx, cancel := context.WithTimeout(ctx, callDeadline)
 	defer cancel()
 	lease, err := c.updater.Look(ctx)
@@ -89,11 +89,11 @@ func (c *Conductor) lookForUpdater(ctx context.Context, now time.Time) (actuate.
 	logger.V(4).Info("Upstream's updater judged", "acts", d.Holder == guard.HolderGone, "age", d.Age)
 	switch d.Holder {
 	case guard.HolderActive:
-		return actuate.VerticalStandsBack, hold{updaterActive, sayActive(lease)}
+		return actuate.StandsBack, hold{updaterActive, sayActive(lease)}
 	case guard.HolderUnknown:
-		return actuate.VerticalJudges, hold{updaterUnknown, sayUnknown(err)}
+		return actuate.Judges, hold{updaterUnknown, sayUnknown(err)}
 	default:
-		return actuate.VerticalActs, hold{}
+		return actuate.Acts, hold{}
 	}
 }
 

@@ -32,27 +32,3 @@ func (w *Writer) MakeCanary(ctx context.Context) error {
 	_, err := w.hpas.HorizontalPodAutoscalers(config.Namespace).Create(ctx, canary, metav1.CreateOptions{})
 	return err
 }
-
-// HorizontalState is what Berth does about HPAs.
-type HorizontalState string
-
-// The states, of which one is true at any time.
-const (
-	// HorizontalActs: scales and statuses are written.
-	HorizontalActs HorizontalState = "acts"
-	// HorizontalObserves: nothing is written, as the configuration says.
-	HorizontalObserves HorizontalState = "observes"
-	// HorizontalJudges: nothing is written while it is not known whether another controller does.
-	HorizontalJudges HorizontalState = "judges"
-	// HorizontalStandsBack: nothing is written, since another controller does.
-	HorizontalStandsBack HorizontalState = "stands_back"
-)
-
-func newHorizontalState() stateGauge[HorizontalState] {
-	return newStateGauge("horizontal_state",
-		"What Berth does about HPAs, 1 for one of: acts; observes, as configured; judges whether another HPA controller is there; stands_back for another one.",
-		HorizontalActs, HorizontalObserves, HorizontalJudges, HorizontalStandsBack)
-}
-
-// Horizontal sets what Berth does about HPAs.
-func (t *Telemetry) Horizontal(state HorizontalState) { t.horizontalState.set(state) }

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
+	"k8s.io/component-base/metrics"
 )
 
 // CreateCheckpoint makes a checkpoint and returns it as it is stored. It fails where there is one of that name.
@@ -50,4 +51,16 @@ func (w *Writer) DeleteCheckpoint(ctx context.Context, checkpoint *vpav1.Vertica
 	return w.vpas.VerticalPodAutoscalerCheckpoints(checkpoint.Namespace).Delete(ctx, checkpoint.Name, metav1.DeleteOptions{
 		Preconditions: &metav1.Preconditions{UID: &checkpoint.UID, ResourceVersion: &checkpoint.ResourceVersion},
 	})
+}
+
+func newCheckpointWrites() *metrics.CounterVec {
+	return metrics.NewCounterVec(&metrics.CounterOpts{
+		Subsystem: subsystem, Name: "checkpoint_writes_total", StabilityLevel: metrics.ALPHA,
+		Help: "Checkpoints of VPAs written, by outcome. One that somebody else has written meanwhile counts as an error, and is written again.",
+	}, []string{"outcome"})
+}
+
+// CheckpointWritten counts a checkpoint that was written, or was not.
+func (t *Telemetry) CheckpointWritten(err error) {
+	t.checkpointWrites.WithLabelValues(outcome(err)).Inc()
 }

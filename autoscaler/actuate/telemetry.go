@@ -19,9 +19,9 @@ type Telemetry struct {
 	queriesUnasked   *metrics.CounterVec
 	rescales         *metrics.CounterVec
 	refusals         *metrics.Gauge
-	horizontalState  stateGauge[HorizontalState]
-	verticalState    stateGauge[VerticalState]
-	nodesState       stateGauge[NodesState]
+	horizontalState  *metrics.GaugeVec
+	verticalState    *metrics.GaugeVec
+	nodesState       *metrics.GaugeVec
 	checkpointWrites *metrics.CounterVec
 	nodeChanges      *metrics.CounterVec
 	unhelpedPods     *metrics.Gauge
@@ -57,9 +57,9 @@ func NewTelemetry(register func(...metrics.Registerable)) *Telemetry {
 			Subsystem: subsystem, Name: "refused_autoscalers", StabilityLevel: metrics.ALPHA,
 			Help: "HPAs and VPAs that are not acted on because another one has their target.",
 		}),
-		horizontalState:  newHorizontalState(),
-		verticalState:    newVerticalState(),
-		nodesState:       newNodesState(),
+		horizontalState:  newState("horizontal_state", "What Berth does about HPAs, 1 for one of: acts; observes, as configured; judges whether another HPA controller is there; stands_back for another one."),
+		verticalState:    newState("vertical_state", "What Berth does about the pods of VPAs, 1 for one of: acts; observes, as configured; judges while it cannot see whether upstream's updater is there; stands_back for that one."),
+		nodesState:       newState("nodes_state", "What Berth does about nodes, 1 for one of: acts; observes, as configured; judges while it cannot see whether a Cluster Autoscaler is there; stands_back for that one."),
 		checkpointWrites: newCheckpointWrites(),
 		nodeChanges: metrics.NewCounterVec(&metrics.CounterOpts{
 			Subsystem: subsystem, Name: "node_changes_total", StabilityLevel: metrics.ALPHA,
