@@ -25,6 +25,13 @@ type Fixture struct {
 	Settle func()
 	// Nodes returns the nodes that exist.
 	Nodes func() []*v1.Node
+	// Withhold keeps the machines that are asked for after it from coming, and
+	// Settle then waits for everything else. It is nil where a machine exists
+	// as soon as it is asked for.
+	Withhold func()
+	// Fail lets the machines that are asked for after it fail, with this code
+	// and message. It is nil where none can fail once it was asked for.
+	Fail func(code, message string)
 }
 
 // Run runs the suite; each test gets a fixture of its own.
@@ -43,6 +50,16 @@ func Run(t *testing.T, fixture func(t *testing.T) Fixture) {
 		"nodes look like the template":            testTemplate,
 		"a node that is nobody's has no group":    testStranger,
 		"what was forgotten is not counted twice": testRefresh,
+		"options keep what they are given":        testOptions,
+		"a price is a price":                      testPrice,
+		"instances are the machines of the nodes": testInstances,
+		"a deleted instance is on its way out":    testInstanceDeleted,
+		"a failed machine says why":               testInstanceFailed,
+		"a node that has come is not taken back":  testForgoNothing,
+		"a wish is taken back as it can be":       testForgoAtOnce,
+		"only what is still to come is forgone":   testForgo,
+		"several callers forgo each wish once":    testForgoConcurrently,
+		"an ended context takes nothing back":     testForgoContext,
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
