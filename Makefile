@@ -6,6 +6,8 @@ KUBE_VERSION := v1.36.4
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # The newest that is built on the v0.36 libraries: its schemas are those that this API server knows.
 CONTROLLER_GEN := sigs.k8s.io/controller-tools/cmd/controller-gen@v0.21.0
+# Compiles protocols without a protoc to install; what it runs to write Go is in buf.gen.yaml beside each.
+BUF := github.com/bufbuild/buf/cmd/buf@v1.75.0
 
 # Parts of k8s.io/kubernetes parse their own version and fail without this stamp.
 LDFLAGS := -X k8s.io/component-base/version.gitVersion=$(KUBE_VERSION) \
@@ -70,13 +72,16 @@ perf-hpa: build cluster-build ## Compare the time from new metrics to all scales
 	go run ./test/perf/horizontal --bin $(BIN) $(if $(HPAS),--hpas $(HPAS)) $(if $(PODS),--pods $(PODS)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 API := plugins/api/v1alpha1
-GENERATED := $(API)/zz_generated.deepcopy.go manifests/crd/berth.dev_placementpolicies.yaml
+PROTOS := autoscaler/cloud/externalgrpc/protos
+GENERATED := $(API)/zz_generated.deepcopy.go manifests/crd/berth.dev_placementpolicies.yaml \
+	$(PROTOS)/externalgrpc.pb.go $(PROTOS)/externalgrpc_grpc.pb.go
 
 .PHONY: generate
-generate: ## Write the CRD and the deep copies from the types of the API
+generate: ## Write the CRD and the deep copies from the types of the API, and the Go of the external providers' protocol
 	go run $(CONTROLLER_GEN) paths=./$(API) \
 		object:headerFile=plugins/api/boilerplate.go.txt \
 		crd:headerFile=plugins/api/boilerplate.yaml.txt output:crd:dir=manifests/crd
+	cd $(PROTOS) && go run $(BUF) generate .
 
 .PHONY: lint
 lint:

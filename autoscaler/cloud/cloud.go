@@ -41,6 +41,7 @@ type NodeGroup interface {
 	// Increase and Delete did counts at once.
 	TargetSize(ctx context.Context) (int, error)
 	// Template returns a new node of the group as it will look when ready. The caller owns it.
+	// A provider that cannot tell returns a *NoTemplateError.
 	Template(ctx context.Context) (*Template, error)
 	// Options returns the group's own limits where it has some, the given ones elsewhere.
 	Options(ctx context.Context, defaults Options) (Options, error)
@@ -111,6 +112,14 @@ type InstanceFailure struct {
 	OutOfResources bool
 	// Code and Message are in the words of the provider.
 	Code, Message string
+}
+
+// NoTemplateError tells that the provider does not know what the nodes of a
+// group look like. A node that it has is an example.
+type NoTemplateError struct{ Group string }
+
+func (e *NoTemplateError) Error() string {
+	return fmt.Sprintf("node group %s: the provider does not tell what its nodes look like", e.Group)
 }
 
 // AtMaximumError tells that a group cannot grow as asked.
