@@ -10,10 +10,12 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/informers"
+	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/berth-dev/berth/autoscaler"
+	"github.com/berth-dev/berth/autoscaler/cloud/externalgrpc"
 	"github.com/berth-dev/berth/autoscaler/cloud/kwok"
 	"github.com/berth-dev/berth/autoscaler/config"
 	"github.com/berth-dev/berth/autoscaler/simulator"
@@ -63,6 +65,12 @@ func nodeParts(c *config.Autoscaler, clients *clients, factory informers.SharedI
 	switch c.Nodes.Provider {
 	case config.Kwok:
 		return &autoscaler.NodeParts{Provider: kwok.New(clients.kube.CoreV1().Nodes(), factory.Core().V1().Nodes().Lister(), kwokGroups(c.Nodes.Groups))}, nil
+	case config.ExternalGRPC:
+		provider, err := externalgrpc.New(externalOptions(&c.Nodes, factory.Core().V1().Nodes().Lister()))
+		if err != nil {
+			return nil, fmt.Errorf("nodes.externalGRPC: %w", err)
+		}
+		return &autoscaler.NodeParts{Provider: provider}, nil
 	case config.NoProvider:
 		return nil, nil
 	}
@@ -86,4 +94,26 @@ func kwokGroups(configured []config.NodeGroup) []kwok.Group {
 		groups = append(groups, group)
 	}
 	return groups
+}
+
+func externalOptions(n *config.Nodes, nodes corelisters.NodeLister) externalgrpc.Options {
+	e := n.ExternalGRPC
+	options := externalgrpc.Options{
+		Address:  e.Address,
+		TLS:      externalgrpc.TLS{CertFile: e.CertFile, KeyFile: e.KeyFile, CAFile: e.CAFile, ServerName: e.ServerName},
+		Insecure: e.Insecure,
+		Timeout:  e.Timeout.Duration,
+		Nodes:    nodes,
+	}
+	for _, g := range n.Groups {
+		options.Groups = append(options.Groups, externalgrpc.Group{Name: g.Name, Min: number(g.Min), Max: number(g.Max)})
+	}
+	return options
+}
+
+func number(n *int32) *int {
+	if n == nil {
+		return nil
+	}
+	return new(int(*n))
 }
