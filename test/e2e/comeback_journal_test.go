@@ -15,9 +15,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/tools/cache"
-	toolswatch "k8s.io/client-go/tools/watch"
 
 	"github.com/berth-dev/berth/test/fixture"
 )
@@ -56,42 +53,26 @@ func (s scene) watchAll(ctx context.Context, t *testing.T, nodes []*corev1.Node)
 		j.nodes[node.Name] = node
 	}
 	pods := s.Kube.CoreV1().Pods(s.Namespace)
-	known, err := pods.List(ctx, metav1.ListOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range known.Items {
-		j.hear(watch.Event{Type: watch.Added, Object: &known.Items[i]})
-	}
-	// The API server may end a watch when it is busy. This one goes on where it was.
-	all, err := toolswatch.NewRetryWatcherWithContext(ctx, known.ResourceVersion, &cache.ListWatch{
-		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			return pods.Watch(ctx, options)
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(all.Stop)
-	go func() {
-		for event := range all.ResultChan() {
-			j.hear(event)
+	known := func(ctx context.Context, options metav1.ListOptions) (*corev1.PodList, error) {
+		list, err := pods.List(ctx, options)
+		for i := range list.Items {
+			j.hear(&list.Items[i], false)
 		}
-		j.mu.Lock()
-		defer j.mu.Unlock()
-		j.broken = errors.Join(j.broken, errors.New("the watch of all pods has ended"))
-	}()
+		return list, err
+	}
+	follow(ctx, t, j.breaks, metav1.ListOptions{}, known, pods.Watch, j.hear)
 	return j
 }
 
-func (j *journal) hear(event watch.Event) {
+func (j *journal) breaks(err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	pod, ok := event.Object.(*corev1.Pod)
-	if !ok {
-		j.broken = errors.Join(j.broken, fmt.Errorf("the watch of all pods says %v", event.Object))
-		return
-	}
+	j.broken = err
+}
+
+func (j *journal) hear(pod *corev1.Pod, gone bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	j.clock++
 	l := j.byUID[pod.UID]
 	if l == nil {
@@ -116,7 +97,7 @@ func (j *journal) hear(event watch.Event) {
 		}
 	}
 	l.ready = l.ready && pod.Status.Phase == corev1.PodRunning
-	if event.Type == watch.Deleted {
+	if gone {
 		l.ended, l.ready = j.clock, false
 	}
 }

@@ -5,7 +5,6 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,9 +15,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/tools/cache"
-	toolswatch "k8s.io/client-go/tools/watch"
 
 	"github.com/berth-dev/berth/test/fixture"
 )
@@ -52,49 +48,32 @@ func (s scene) watchSelected(ctx context.Context, t *testing.T, selector string,
 	t.Helper()
 	j := &resizes{pods: map[string]*corev1.Pod{}, replicas: replicas}
 	pods := s.Kube.CoreV1().Pods(s.Namespace)
-	options := metav1.ListOptions{LabelSelector: selector}
-	known, err := pods.List(ctx, options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range known.Items {
-		j.pods[known.Items[i].Name] = &known.Items[i]
-	}
-	all, err := toolswatch.NewRetryWatcherWithContext(ctx, known.ResourceVersion, &cache.ListWatch{
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			o.LabelSelector = options.LabelSelector
-			return pods.Watch(ctx, o)
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(all.Stop)
-	go func() {
-		for event := range all.ResultChan() {
-			j.hear(event)
+	known := func(ctx context.Context, options metav1.ListOptions) (*corev1.PodList, error) {
+		list, err := pods.List(ctx, options)
+		for i := range list.Items {
+			j.pods[list.Items[i].Name] = &list.Items[i]
 		}
-		j.mu.Lock()
-		defer j.mu.Unlock()
-		j.broken = errors.Join(j.broken, errors.New("the watch of the sizes has ended"))
-	}()
+		return list, err
+	}
+	follow(ctx, t, j.breaks, metav1.ListOptions{LabelSelector: selector}, known, pods.Watch, j.hear)
 	return j
 }
 
-func (j *resizes) hear(event watch.Event) {
+func (j *resizes) breaks(err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	pod, ok := event.Object.(*corev1.Pod)
-	if !ok {
-		j.broken = fmt.Errorf("the watch of the sizes told of %T", event.Object)
-		return
-	}
+	j.broken = err
+}
+
+func (j *resizes) hear(pod *corev1.Pod, gone bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	was := j.pods[pod.Name]
 	say := func(what string) {
 		j.steps = append(j.steps, sizeStep{time.Now(), pod.Name, what, pod.UID})
 	}
 	switch {
-	case event.Type == watch.Deleted:
+	case gone:
 		delete(j.pods, pod.Name)
 		say("gone")
 	case was == nil:
