@@ -98,10 +98,12 @@ func (d *drain) wait(ctx context.Context, t *testing.T, s scene) {
 		n, err := s.refusedPods(ctx, d.crowd, "unschedulable")
 		return fmt.Sprint(n), n == 200, err
 	})
-	s.stays(ctx, t, "the slots wait", 2*shortly, func(ctx context.Context) (string, bool, error) {
+	slots := func(ctx context.Context) (string, bool, error) {
 		n, err := s.refusedPods(ctx, d.db, "unschedulable")
 		return fmt.Sprint(n, " wait"), n == d.waiting, err
-	})
+	}
+	s.until(ctx, t, "the slots to wait", slots)
+	s.stays(ctx, t, "the slots wait", 2*shortly, slots)
 }
 
 func (d *drain) open(ctx context.Context, t *testing.T, s scene) {

@@ -162,6 +162,18 @@ func (j *resizes) of(what string) []string {
 	return pods
 }
 
+// turns are the pods that did so, in the order in which each did it first: what failed is tried
+// again after a while, and kwok, which ends pods by name, may end the next one with the last.
+func (j *resizes) turns(what string) []string {
+	var turns []string
+	for _, pod := range j.of(what) {
+		if !slices.Contains(turns, pod) {
+			turns = append(turns, pod)
+		}
+	}
+	return turns
+}
+
 // atOnce is the highest number of pods that were disturbed at the same time.
 func (j *resizes) atOnce() int {
 	j.mu.Lock()

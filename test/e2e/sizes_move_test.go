@@ -67,7 +67,7 @@ func TestSizesMove(t *testing.T) {
 			if n := j.missing(); n != 1 {
 				t.Errorf("%d pods were missing at once, want 1", n)
 			}
-			if moved := j.of("created with 1000m 600Mi"); !slices.Equal(moved, descending(2, 0)) {
+			if moved := j.turns("created with 1000m 600Mi"); !slices.Equal(moved, descending(2, 0)) {
 				t.Errorf("re-created with their size: %v, want %v", moved, descending(2, 0))
 			}
 			if asked := j.of("asked for"); len(asked) > 0 {

@@ -86,7 +86,7 @@ func TestSizesWithinBudget(t *testing.T) {
 				t.Errorf("%d pods were missing at once, want 1", n)
 			}
 			want := []string{"created-2", "created-1", "created-0"}
-			if diff := cmp.Diff(want, j.of("created with 200m 600Mi")); diff != "" {
+			if diff := cmp.Diff(want, j.turns("created with 200m 600Mi")); diff != "" {
 				t.Errorf("re-created with their size (-want +got):\n%s", diff)
 			}
 			if diff := cmp.Diff([]string{"restarted-2", "restarted-1", "restarted-0"}, j.of("restarted 1")); diff != "" {
