@@ -452,7 +452,7 @@ func TestRoomsAskForNodes(t *testing.T) {
 				{Name: "a", Max: 5, Target: tc.target, Template: template("a")}, {Name: "b", Max: 5, Template: template("b")}}}
 			if tc.node != nil {
 				in.Nodes = []nodes.Node{{Object: tc.node, Group: "a"}}
-				in.History.EmptySince = map[types.UID]time.Time{tc.node.UID: now.Add(-time.Hour)}
+				in.History.UnneededSince = map[types.UID]time.Time{tc.node.UID: now.Add(-time.Hour)}
 			}
 			d, err := a.placeNodes(t.Context(), in, a.reader.Nodes(), a.reader.Pods(), a.foresee(t.Context(), nil, a.reader.Pods()))
 			if err != nil {

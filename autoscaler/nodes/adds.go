@@ -30,6 +30,7 @@ func (p *planner) fillMinimum() {
 // add places every pod that needs a place, and adds nodes where none is left.
 func (p *planner) add() {
 	waiting, _ := p.placePresent(p.candidates())
+	waiting = p.recall(waiting)
 	for len(waiting) > 0 {
 		head := waiting[0]
 		best, reasons, complete := p.bestFor(waiting)

@@ -11,10 +11,8 @@ import (
 )
 
 // History is what one decision leaves for the next. The zero value is a start
-// without a past: every node has to be empty for the whole time again.
+// without a past: every node has to be under-used for the whole time again.
 type History struct {
-	// EmptySince is when a node, by UID, was first seen empty.
-	EmptySince map[types.UID]time.Time
 	// WasReady holds the UIDs of nodes that were seen ready.
 	WasReady map[types.UID]bool
 	// MissingSince is when a group was first seen with fewer nodes than its target.
@@ -23,6 +21,11 @@ type History struct {
 	LastAdd time.Time
 	// Backoff holds the groups that failed.
 	Backoff map[string]Backoff
+
+	// UnneededSince is when a node, by UID, was first seen under-used.
+	UnneededSince map[types.UID]time.Time
+	// Unremovable are the nodes, by UID, that could not go when that was tried.
+	Unremovable map[types.UID]Unremovable
 }
 
 // Backoff is a group that is left alone for a while.
@@ -52,7 +55,6 @@ func (h History) Failed(group, reason string, now time.Time, config Config) Hist
 func (p *planner) history() History {
 	past, now := p.in.History, p.in.Now
 	next := History{
-		EmptySince:   map[types.UID]time.Time{},
 		WasReady:     map[types.UID]bool{},
 		MissingSince: map[string]time.Time{},
 		LastAdd:      past.LastAdd,
@@ -63,9 +65,6 @@ func (p *planner) history() History {
 		if n.state == ready || past.WasReady[uid] {
 			next.WasReady[uid] = true
 		}
-		if n.state == ready && n.Group != "" && n.empty() && !p.used[n.Object.Name] {
-			next.EmptySince[uid] = earlier(past.EmptySince, uid, now)
-		}
 	}
 	for _, g := range p.groups {
 		if g.missing() > 0 {
@@ -75,6 +74,7 @@ func (p *planner) history() History {
 			next.Backoff[g.Name] = b
 		}
 	}
+	p.rememberRemovals(&next)
 	if len(p.decision.Adds) > 0 {
 		next.LastAdd = now
 	}

@@ -13,25 +13,26 @@ import (
 
 func TestHistory(t *testing.T) {
 	a := zoneGroup("a", 0, 10, 2)
-	a1, a2 := nodeIn(a, "a1"), nodeIn(a, "a2", podOf("web", "1").Node("a2").Obj())
+	a1, a2 := nodeIn(a, "a1"), nodeIn(a, "a2", podOf("web", "2").Node("a2").Obj())
 	in := Input{Now: start, Config: Defaults(), Groups: []Group{a}, Nodes: []Node{a1, a2}}
 	in.History = History{
-		EmptySince: map[types.UID]time.Time{"uid-a1": start.Add(-time.Minute), "uid-a2": start.Add(-time.Minute), "gone": start},
-		Backoff:    map[string]Backoff{"gone": {Until: start.Add(time.Minute)}, "zone-a": {Until: start.Add(-4 * time.Hour)}},
+		UnneededSince: map[types.UID]time.Time{"uid-a1": start.Add(-time.Minute), "uid-a2": start.Add(-time.Minute), "gone": start},
+		Backoff:       map[string]Backoff{"gone": {Until: start.Add(time.Minute)}, "zone-a": {Until: start.Add(-4 * time.Hour)}},
 	}
 	want := History{
-		EmptySince:   map[types.UID]time.Time{"uid-a1": start.Add(-time.Minute)},
-		WasReady:     map[types.UID]bool{"uid-a1": true, "uid-a2": true},
-		MissingSince: map[string]time.Time{},
-		Backoff:      map[string]Backoff{},
+		UnneededSince: map[types.UID]time.Time{"uid-a1": start.Add(-time.Minute)},
+		Unremovable:   map[types.UID]Unremovable{},
+		WasReady:      map[types.UID]bool{"uid-a1": true, "uid-a2": true},
+		MissingSince:  map[string]time.Time{},
+		Backoff:       map[string]Backoff{},
 	}
 	if diff := cmp.Diff(want, Decide(in, newToy(in)).History); diff != "" {
 		t.Errorf("history (-want +got):\n%s", diff)
 	}
 	// A pod that is about to need the node starts its time anew.
 	in.Forecast = podsOf(1, "web", "1")
-	if got := Decide(in, newToy(in)).History.EmptySince; len(got) != 0 {
-		t.Errorf("empty nodes %v, want none: a pod was placed on it", got)
+	if got := Decide(in, newToy(in)).History.UnneededSince; len(got) != 0 {
+		t.Errorf("under-used nodes %v, want none: a pod was placed on it", got)
 	}
 }
 

@@ -12,14 +12,17 @@
 // unused, once everything else that still waits has been tried on it too. One
 // call may grow several groups.
 //
-// Removals: nodes of groups that stayed empty, and nodes that never became ready.
+// Removals: nodes of groups that stayed under-used, if everything on them can go
+// elsewhere, and nodes that never became ready. Who may be moved is said by the
+// rules of nodes/drain; where to, by the simulation, for all nodes that go at once.
 //
 // Invariants, each a property test:
 //   - no group grows beyond its maximum, or shrinks below its minimum but for
 //     a node that never became ready;
 //   - nothing is added for pods while all of them fit;
 //   - no node goes that a pod of this call was placed on;
-//   - no group grows and gives up an empty node in one call;
+//   - every pod of a node that goes has a place on a ready node that stays;
+//   - no group grows and gives up a ready node in one call;
 //   - while the simulation cannot answer, nothing is removed, and nothing is
 //     added for the pods it did not answer for;
 //   - equal input and equal answers give an equal decision, whatever the order of the input.
@@ -30,6 +33,8 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/berth-dev/berth/autoscaler/nodes/drain"
 )
 
 // Simulator answers, as the scheduler would, where a pod goes.
@@ -48,6 +53,10 @@ type Simulator interface {
 	// named, and returns which. It returns no node and why, in words, when
 	// none fits; an error when there is no answer.
 	Place(pod *v1.Pod, among ...string) (node string, reasons []string, err error)
+	// RemovePod takes a pod away as if it were gone.
+	RemovePod(pod *v1.Pod) error
+	// RemoveNode takes a node away as if it were gone, with what is on it.
+	RemoveNode(name string) error
 }
 
 // Input is everything that a decision depends on.
@@ -63,13 +72,19 @@ type Input struct {
 	// Volumes are the bound volumes of wanted slots.
 	Volumes []Volume
 	History History
+
+	// Reserve are pods that the next decisions may bring. They add no node, and
+	// none goes whose room they need.
+	Reserve []*v1.Pod
+	// World is what keeps pods where they are, without its Now, Config and Nodes.
+	World drain.World
 }
 
 // Config holds the limits. Each must be set; see Defaults.
 type Config struct {
-	// UnneededTime is how long a node must have been empty before it goes.
+	// UnneededTime is how long a node must have been under-used before it goes.
 	UnneededTime time.Duration
-	// DelayAfterAdd is how long after an add no empty node goes.
+	// DelayAfterAdd is how long after an add no node goes.
 	DelayAfterAdd time.Duration
 	// MaxNodeProvisionTime is how long a node may take from its creation to ready.
 	MaxNodeProvisionTime time.Duration
@@ -83,6 +98,24 @@ type Config struct {
 	// further failure doubles it up to MaxBackoff, and BackoffReset after the
 	// last one it starts again.
 	Backoff, MaxBackoff, BackoffReset time.Duration
+
+	// UtilizationThreshold is the share of a node, of its cpu or its memory, whichever is
+	// more, under which it goes, when pods request no more for its time.
+	UtilizationThreshold float64
+	// IgnoreDaemonSets leaves pods of DaemonSets and mirror pods out of that share.
+	IgnoreDaemonSets bool
+	// UnreadyTime is UnneededTime of nodes that are not ready any more.
+	UnreadyTime time.Duration
+	// MaxEmptyRemovals and MaxDrains are how many nodes may be on their way out at
+	// a time, without pods that move and with some.
+	MaxEmptyRemovals, MaxDrains int
+	// MaxCandidates is how many nodes one decision simulates the removal of.
+	MaxCandidates int
+	// Recheck is how long a node is left alone that could not go.
+	Recheck time.Duration
+	// MinCores and MinMemory, in bytes, are what all nodes together keep.
+	MinCores, MinMemory int64
+	Drain               drain.Config
 }
 
 // Defaults returns the limits that Cluster Autoscaler's users know.
@@ -97,6 +130,16 @@ func Defaults() Config {
 		Backoff:                   5 * time.Minute,
 		MaxBackoff:                30 * time.Minute,
 		BackoffReset:              3 * time.Hour,
+
+		UtilizationThreshold: 0.5,
+		UnreadyTime:          20 * time.Minute,
+		MaxEmptyRemovals:     10,
+		// Cluster Autoscaler drains one. These share no set and no room, and no budget
+		// beyond what it lets through, so that they do not have to wait for each other.
+		MaxDrains:     5,
+		MaxCandidates: 30,
+		Recheck:       5 * time.Minute,
+		Drain:         drain.DefaultConfig(),
 	}
 }
 
@@ -117,6 +160,10 @@ type Node struct {
 	Group string
 	// Pods are the pods bound to the node.
 	Pods []*v1.Pod
+
+	// Draining tells that Berth has marked the node to go, and may still think better
+	// of it: its group counts it.
+	Draining bool
 }
 
 // Volume is a bound volume that a wanted slot has or comes back to.
@@ -133,7 +180,7 @@ type Decision struct {
 	Removals []Removal
 	// Unhelped are the pods that no present node and no group can take.
 	Unhelped []Unhelped
-	// Kept are the nodes that stayed empty long enough and must stay all the same.
+	// Kept are the nodes that were under-used long enough and stay all the same.
 	Kept []Kept
 	// Upcoming is the number of nodes on their way that were counted on.
 	Upcoming int
@@ -145,6 +192,9 @@ type Decision struct {
 	Incomplete string
 	// History is the input of the next call.
 	History History
+
+	// Recalls are the nodes on their way out that have to stay.
+	Recalls []Recall
 }
 
 // Add asks a group for Count more nodes.
@@ -167,6 +217,26 @@ type Removal struct {
 	// be considered failing.
 	Failed bool
 	Reason string
+
+	// Moves are the pods that go elsewhere, and where the simulation placed them.
+	Moves       []Move
+	Utilization Utilization
+}
+
+// Move is a pod that goes to another node; to none where it is expendable.
+type Move struct {
+	Pod types.NamespacedName
+	To  string
+}
+
+// Utilization is the share of a node that its pods request.
+type Utilization struct{ CPU, Memory float64 }
+
+// Recall is a node on its way out that has to stay, and why.
+type Recall struct {
+	Node   string
+	UID    types.UID
+	Reason string
 }
 
 // Unhelped is a pod that stays pending, and why.
@@ -179,10 +249,12 @@ type Unhelped struct {
 	Groups  []string
 }
 
-// Kept is an empty node that stays, and why.
+// Kept is a node that has been under-used long enough and stays, and why.
 type Kept struct {
 	Node   string
 	Reason string
+	// Rule is the name of the rule that keeps it.
+	Rule string
 }
 
 // Decide decides. It leaves the simulator as it found it.

@@ -69,9 +69,9 @@ func zoneVolume(slot, zone string) Volume {
 
 // emptyFor returns a history in which the nodes have been empty that long.
 func emptyFor(d time.Duration, nodes ...Node) History {
-	h := History{EmptySince: map[types.UID]time.Time{}}
+	h := History{UnneededSince: map[types.UID]time.Time{}}
 	for _, n := range nodes {
-		h.EmptySince[n.Object.UID] = start.Add(-d)
+		h.UnneededSince[n.Object.UID] = start.Add(-d)
 	}
 	return h
 }
@@ -212,6 +212,7 @@ func TestDecide(t *testing.T) {
 			in: Input{Groups: []Group{withTarget(a, 1)}, Nodes: []Node{nodeIn(a, "a1", daemon)}, History: emptyFor(10*time.Minute, a1)},
 			want: Decision{Removals: []Removal{{
 				Node: "a1", UID: "uid-a1", Group: "zone-a", Reason: "empty for 10m0s (limit 10m0s); group zone-a has 1 nodes, minimum 0",
+				Utilization: Utilization{CPU: 0.025, Memory: 0.0625},
 			}}},
 		},
 		"an empty node stays until its time": {
@@ -226,14 +227,14 @@ func TestDecide(t *testing.T) {
 		},
 		"an empty node stays where the group would fall below its minimum": {
 			in:   Input{Groups: []Group{withMin(withTarget(a, 1), 1)}, Nodes: []Node{a1}, History: emptyFor(time.Hour, a1)},
-			want: Decision{Kept: []Kept{{"a1", "group zone-a is at its minimum 1"}}},
+			want: Decision{Kept: []Kept{{"a1", "group zone-a is at its minimum 1", "GroupMinimum"}}},
 		},
 		"an empty node stays soon after an add": {
 			in: Input{
 				Groups: []Group{withTarget(a, 1)}, Nodes: []Node{a1},
-				History: History{EmptySince: emptyFor(time.Hour, a1).EmptySince, LastAdd: start.Add(-time.Minute)},
+				History: History{UnneededSince: emptyFor(time.Hour, a1).UnneededSince, LastAdd: start.Add(-time.Minute)},
 			},
-			want: Decision{Kept: []Kept{{"a1", "nodes were added 1m0s ago (limit 10m0s)"}}},
+			want: Decision{Kept: []Kept{{"a1", "nodes were added 1m0s ago (limit 10m0s)", "RecentAdd"}}},
 		},
 		"an empty node stays while its group grows": {
 			in: Input{
@@ -242,7 +243,7 @@ func TestDecide(t *testing.T) {
 			},
 			want: Decision{
 				Adds: []Add{{Group: "zone-a", Count: 1, Target: 2, Pods: []types.NamespacedName{name("web")}, Reason: "1 pods that fit on no other node, first prod/web"}},
-				Kept: []Kept{{"a1", "group zone-a grows by 1"}},
+				Kept: []Kept{{"a1", "group zone-a grows by 1", "GroupGrows"}},
 			},
 		},
 		"of two nodes that reach a volume one stays": {
@@ -255,7 +256,7 @@ func TestDecide(t *testing.T) {
 				Removals: []Removal{{
 					Node: "a1", UID: "uid-a1", Group: "old", Reason: "empty for 1h0m0s (limit 10m0s); group old has 2 nodes, minimum 0",
 				}},
-				Kept: []Kept{{"a2", "the last node that reaches the volume of prod/db-0, and no group can add another"}},
+				Kept: []Kept{{"a2", "the last node that reaches the volume of prod/db-0, and no group can add another", "LastOfVolume"}},
 			},
 		},
 		"the last node of a zone stays for a volume when no group can grow there": {
@@ -263,7 +264,7 @@ func TestDecide(t *testing.T) {
 				Groups: []Group{{Name: "old", Target: 1, Template: template("elsewhere", "4")}}, Nodes: []Node{{Object: a1.Object, Group: "old"}},
 				Volumes: []Volume{zoneVolume("prod/db-1", "b"), zoneVolume("prod/db-0", "a")}, History: emptyFor(time.Hour, a1),
 			},
-			want: Decision{Kept: []Kept{{"a1", "the last node that reaches the volume of prod/db-0, and no group can add another"}}},
+			want: Decision{Kept: []Kept{{"a1", "the last node that reaches the volume of prod/db-0, and no group can add another", "LastOfVolume"}}},
 		},
 		"the last node of a zone goes when its group can grow there again": {
 			in: Input{

@@ -24,6 +24,9 @@ type planner struct {
 	used     map[string]bool // nodes that a pod was placed on
 	failures []failure
 	decision Decision
+
+	// unremovable are the nodes that could not go, found so by this decision or remembered.
+	unremovable map[types.UID]Unremovable
 }
 
 type failure struct{ group, reason string }
@@ -31,8 +34,10 @@ type failure struct{ group, reason string }
 // group is a Group with what this decision does to it.
 type group struct {
 	Group
-	// registered counts the nodes that exist and are not leaving.
+	// registered counts the nodes that exist and are not leaving, draining those
+	// that Berth has marked to go and that still count.
 	registered int
+	draining   int
 	added      int
 	removed    int
 	helped     []types.NamespacedName
@@ -41,10 +46,10 @@ type group struct {
 }
 
 // size is the number of nodes that the group will have.
-func (g *group) size() int { return g.Target + g.added - g.removed }
+func (g *group) size() int { return g.Target + g.added - g.removed - g.draining }
 
 // missing is the number of nodes asked for that have no Node object yet.
-func (g *group) missing() int { return max(0, g.Target-g.registered) }
+func (g *group) missing() int { return max(0, g.Target-g.registered-g.draining) }
 
 func newPlanner(in Input, sim Simulator) *planner {
 	p := &planner{in: in, sim: sim, byName: map[string]*group{}, used: map[string]bool{}}
@@ -58,14 +63,25 @@ func newPlanner(in Input, sim Simulator) *planner {
 	for _, n := range in.Nodes {
 		seen := &node{Node: n, state: stateOf(n.Object, in)}
 		p.nodes = append(p.nodes, seen)
-		if g := p.byName[n.Group]; g != nil && seen.state != leaving {
+		switch g := p.byName[n.Group]; {
+		case g == nil:
+		case seen.state != leaving:
 			g.registered++
+		case n.Draining:
+			g.draining++
 		}
 	}
 	p.in.Volumes = slices.SortedFunc(slices.Values(in.Volumes), func(a, b Volume) int { return cmp.Compare(a.Slot, b.Slot) })
 	slices.SortFunc(p.groups, func(a, b *group) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(p.nodes, func(a, b *node) int { return cmp.Compare(a.Object.Name, b.Object.Name) })
 	return p
+}
+
+// Stopped says why nothing at all may be decided; empty where something may.
+func Stopped(in Input) string {
+	p := newPlanner(in, nil)
+	p.blocked()
+	return p.decision.Blocked
 }
 
 // blocked stops everything where too many nodes are unready: then it is more

@@ -91,6 +91,8 @@ func needsOf(pod *v1.Pod) capacity {
 
 func (c capacity) minus(d capacity) capacity { return capacity{c.cpu - d.cpu, c.memory - d.memory} }
 
+func (c capacity) plus(d capacity) capacity { return capacity{c.cpu + d.cpu, c.memory + d.memory} }
+
 // within tells that c fits into d.
 func (c capacity) within(d capacity) bool { return c.cpu <= d.cpu && c.memory <= d.memory }
 

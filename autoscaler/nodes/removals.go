@@ -4,15 +4,20 @@
 package nodes
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/berth-dev/berth/autoscaler/nodes/drain"
 )
 
-// remove decides which nodes go: nodes that never became ready, then nodes
-// that stayed empty, by name. One that goes counts as gone for the next.
+// remove decides which nodes go: nodes that never became ready, then nodes that stayed under-used, the
+// emptiest first. One that goes counts as gone for the next.
 func (p *planner) remove() {
 	if p.decision.Incomplete != "" {
 		return
@@ -22,86 +27,253 @@ func (p *planner) remove() {
 		if g == nil || n.state != neverReady || !n.empty() {
 			continue
 		}
-		p.take(n, g, p.tooLate(n), true)
+		p.take(n, g, Removal{Failed: true, Reason: p.tooLate(n)})
 	}
-	for _, n := range p.nodes {
-		if g := p.byName[n.Group]; g != nil && n.state == ready && n.empty() && !p.used[n.Object.Name] {
-			p.considerEmpty(n, g)
-		}
-	}
-}
-
-// considerEmpty removes an empty node, or says why it is kept.
-func (p *planner) considerEmpty(n *node, g *group) {
-	config := p.in.Config
-	since, known := p.in.History.EmptySince[n.Object.UID]
-	empty := p.in.Now.Sub(since)
-	if !known || empty < config.UnneededTime {
+	r := &remover{planner: p, reserved: map[string][]*v1.Pod{}, takes: map[string]bool{}, forks: 1}
+	p.sim.Fork()
+	defer r.revert()
+	if !p.answered(r.begin()) {
 		return
 	}
-	keep := func(format string, args ...any) {
-		p.decision.Kept = append(p.decision.Kept, Kept{n.Object.Name, fmt.Sprintf(format, args...)})
-	}
-	afterAdd := p.in.Now.Sub(p.in.History.LastAdd)
-	switch {
-	case n.Object.Annotations[ScaleDownDisabled] == "true":
-		keep("annotation %s", ScaleDownDisabled)
-	case g.added > 0:
-		keep("group %s grows by %d", g.Name, g.added)
-	case !p.in.History.LastAdd.IsZero() && afterAdd < config.DelayAfterAdd:
-		keep("nodes were added %s ago (limit %s)", afterAdd.Round(time.Second), config.DelayAfterAdd)
-	case g.size() <= g.Min:
-		keep("group %s is at its minimum %d", g.Name, g.Min)
-	default:
-		if slot := p.strands(n); slot != "" {
-			keep("the last node that reaches the volume of %s, and no group can add another", slot)
+	for _, c := range r.candidates() {
+		if !p.answered(r.consider(c)) {
 			return
 		}
-		p.take(n, g, fmt.Sprintf("empty for %s (limit %s); group %s has %d nodes, minimum %d",
-			empty.Round(time.Second), config.UnneededTime, g.Name, g.size(), g.Min), false)
 	}
 }
 
-func (p *planner) take(n *node, g *group, reason string, failed bool) {
-	n.gone = true
-	g.removed++
-	p.decision.Removals = append(p.decision.Removals, Removal{
-		Node: n.Object.Name, UID: n.Object.UID, Group: g.Name, Failed: failed, Reason: reason,
+// remover is the removing half of one decision.
+type remover struct {
+	*planner
+	judge *drain.Judge
+	// reserved are the reserve pods by the node that they have in the simulation.
+	reserved map[string][]*v1.Pod
+	// takes are the nodes that pods of others go to.
+	takes map[string]bool
+	// drains and empties count the nodes on their way out, simulated the questions that were asked.
+	drains, empties, simulated int
+	room                       capacity
+	forks                      int
+}
+
+func (r *remover) revert() {
+	for range r.forks {
+		r.sim.Revert()
+	}
+}
+
+// begin gives those their place who come before: the pods of nodes on their way out, then the reserve.
+func (r *remover) begin() error {
+	world := r.in.World
+	world.Now, world.Config, world.Nodes = r.in.Now, r.in.Config.Drain, nil
+	for _, n := range r.nodes {
+		if n.state == ready && !n.gone {
+			world.Nodes = append(world.Nodes, n.Object)
+			r.room = r.room.plus(n.free())
+		}
+	}
+	r.judge = drain.NewJudge(world)
+	for _, n := range r.nodes {
+		if n.state != leaving {
+			continue
+		}
+		if err := r.settle(n); err != nil {
+			return err
+		}
+	}
+	for _, pod := range r.in.Reserve {
+		node, _, err := r.sim.Place(pod)
+		if err != nil {
+			return err
+		}
+		if node != "" {
+			r.reserved[node] = append(r.reserved[node], pod)
+		}
+	}
+	return nil
+}
+
+// settle finds places for the pods of a node on its way out. One whose pods have none any more is to stay.
+func (r *remover) settle(n *node) error {
+	pods, _, _ := r.movable(n)
+	if n.Draining {
+		if len(pods) > 0 {
+			r.drains++
+		} else {
+			r.empties++
+		}
+	}
+	r.judge.Take(pods...)
+	_, why, err := r.moveAway(n, pods)
+	if err == nil && why != "" && n.Draining {
+		r.decision.Recalls = append(r.decision.Recalls, Recall{n.Object.Name, n.Object.UID, why})
+	}
+	return err
+}
+
+// movable returns the pods of a node that have to go elsewhere, by name, the number of those that
+// end there meanwhile, and the first obstacle.
+func (r *remover) movable(n *node) (pods []*v1.Pod, ending int, obstacle drain.Verdict) {
+	for _, pod := range slices.SortedFunc(slices.Values(n.Pods), byName) {
+		v := r.judge.Pod(pod)
+		switch v.Fate {
+		case drain.Ends:
+			continue
+		case drain.Leaves:
+			ending++
+			continue
+		case drain.Moves:
+		default:
+			if obstacle.Fate == "" {
+				obstacle = v
+				obstacle.Reason = fmt.Sprintf("pod %s/%s: %s", pod.Namespace, pod.Name, v.Reason)
+			}
+		}
+		pods = append(pods, pod)
+	}
+	return pods, ending, obstacle
+}
+
+func byName(a, b *v1.Pod) int {
+	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+}
+
+// moveAway takes the node and its pods away and finds places for them, on ready nodes that stay. It
+// leaves them there, or everything as it was and says why.
+func (r *remover) moveAway(n *node, pods []*v1.Pod) (moves []Move, why string, err error) {
+	r.sim.Fork()
+	r.forks++
+	defer func() {
+		if why != "" || err != nil {
+			r.sim.Revert()
+			r.forks--
+		}
+	}()
+	name := n.Object.Name
+	reserve := r.reserved[name]
+	for _, pod := range pods {
+		if err := r.sim.RemovePod(pod); err != nil {
+			return nil, "", err
+		}
+	}
+	for _, pod := range reserve {
+		if err := r.sim.RemovePod(on(pod, name)); err != nil {
+			return nil, "", err
+		}
+	}
+	if err := r.sim.RemoveNode(name); err != nil {
+		return nil, "", err
+	}
+	for _, pod := range inOrder(pods, r.largest) {
+		if priority(pod) < r.in.Config.ExpendablePriority {
+			moves = append(moves, Move{Pod: keyOf(pod)})
+			continue
+		}
+		to, why, err := r.placeStaying(successor(pod))
+		if why != "" || err != nil {
+			return nil, fmt.Sprintf("pod %s/%s has no place elsewhere: %s", pod.Namespace, pod.Name, why), err
+		}
+		moves = append(moves, Move{keyOf(pod), to})
+	}
+	placed := make([]string, len(reserve))
+	for i, pod := range reserve {
+		if placed[i], why, err = r.placeStaying(pod); why != "" || err != nil {
+			return nil, fmt.Sprintf("pod %s/%s, which may come soon, would have no place: %s", pod.Namespace, pod.Name, why), err
+		}
+	}
+	for _, move := range moves {
+		r.takes[move.To] = true
+	}
+	delete(r.reserved, name)
+	for i, pod := range reserve {
+		r.reserved[placed[i]] = append(r.reserved[placed[i]], pod)
+	}
+	return moves, "", nil
+}
+
+// placeStaying places a pod on a present node that is ready, or says why there is none.
+func (r *remover) placeStaying(pod *v1.Pod) (node, why string, err error) {
+	node, reasons, err := r.sim.Place(pod)
+	if err != nil {
+		return "", "", err
+	}
+	if node == "" {
+		return "", cmp.Or(strings.Join(reasons, ", "), "no node takes it"), nil
+	}
+	for _, n := range r.nodes {
+		if n.Object.Name == node && n.state == ready && !n.gone {
+			return node, "", nil
+		}
+	}
+	return "", fmt.Sprintf("there is only node %s, which is not ready yet", node), nil
+}
+
+// successor is the pod that comes in the place of one. Volumes that are made for a pod alone are taken for those
+// that it has, as if the next pod would get them.
+func successor(pod *v1.Pod) *v1.Pod {
+	next := on(pod, "")
+	next.Status = v1.PodStatus{Phase: v1.PodPending}
+	if !slices.ContainsFunc(pod.Spec.Volumes, func(v v1.Volume) bool { return v.Ephemeral != nil }) {
+		next.UID = types.UID("moved/" + string(pod.UID))
+	}
+	return next
+}
+
+// on is the pod on another node, known by the UID by which the simulation knows it.
+func on(pod *v1.Pod, node string) *v1.Pod {
+	next := *pod
+	next.Spec.NodeName = node
+	if next.UID == "" {
+		next.UID = types.UID(fmt.Sprintf("simulated/%s/%s", pod.Namespace, pod.Name))
+	}
+	return &next
+}
+
+// inOrder are the pods as they are placed: by priority, then the largest first, then by name.
+func inOrder(pods []*v1.Pod, largest capacity) []*v1.Pod {
+	return slices.SortedFunc(slices.Values(pods), func(a, b *v1.Pod) int {
+		return cmp.Or(
+			cmp.Compare(priority(b), priority(a)),
+			cmp.Compare(needsOf(b).of(largest), needsOf(a).of(largest)),
+			byName(a, b),
+		)
 	})
 }
 
-// strands returns a wanted slot whose volume no node would reach any more once
-// this one is gone, and that no group could add a node for; empty when there is none.
-func (p *planner) strands(leaver *node) string {
-	for _, volume := range p.in.Volumes {
-		if volume.Affinity == nil {
-			continue
-		}
-		selector := nodeaffinity.NewLazyErrorNodeSelector(volume.Affinity)
-		reaches := func(n *v1.Node) bool {
-			ok, err := selector.Match(n)
-			return ok && err == nil
-		}
-		if reaches(leaver.Object) && !p.reachable(reaches, leaver) {
-			return volume.Slot
-		}
-	}
-	return ""
+func keyOf(pod *v1.Pod) types.NamespacedName {
+	return types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}
 }
 
-// reachable tells whether another node, or a new one of a group, satisfies reaches.
-func (p *planner) reachable(reaches func(*v1.Node) bool, leaver *node) bool {
+func (p *planner) take(n *node, g *group, why Removal) {
+	n.gone = true
+	g.removed++
+	why.Node, why.UID, why.Group = n.Object.Name, n.Object.UID, g.Name
+	p.decision.Removals = append(p.decision.Removals, why)
+}
+
+// unneeded tells whether a node is one to think about: nothing of this decision is placed on it, and
+// its pods request little.
+func (p *planner) unneeded(n *node) bool {
+	if (n.state != ready && n.state != unreadyNow) || n.gone || p.byName[n.Group] == nil || p.used[n.Object.Name] {
+		return false
+	}
+	return n.empty() || p.utilization(n).most() < p.in.Config.UtilizationThreshold
+}
+
+// rememberRemovals notes since when nodes are under-used, and which could not go.
+func (p *planner) rememberRemovals(next *History) {
+	next.UnneededSince, next.Unremovable = map[types.UID]time.Time{}, map[types.UID]Unremovable{}
 	for _, n := range p.nodes {
-		if n != leaver && !n.gone && (n.state == ready || n.state == upcoming) && !n.Object.Spec.Unschedulable && reaches(n.Object) {
-			return true
+		uid := n.Object.UID
+		if p.unneeded(n) {
+			next.UnneededSince[uid] = earlier(p.in.History.UnneededSince, uid, p.in.Now)
+		}
+		known, ok := p.unremovable[uid]
+		if !ok {
+			known, ok = p.in.History.Unremovable[uid]
+		}
+		if ok && p.in.Now.Sub(known.At) < p.in.Config.Recheck {
+			next.Unremovable[uid] = known
 		}
 	}
-	for _, g := range p.groups {
-		// A new node never has the name of an old one, so a volume that is
-		// local to a node is out of its reach.
-		if g.Max > 0 && reaches(newNode(g.Template, g.nextName())) {
-			return true
-		}
-	}
-	return false
 }

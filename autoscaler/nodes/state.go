@@ -9,14 +9,14 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/berth-dev/berth/autoscaler/nodes/drain"
 )
 
 const (
 	// ToBeDeletedTaint marks a node that is about to go; kube-proxy and the
 	// service controller drain connections on it.
-	ToBeDeletedTaint = "ToBeDeletedByClusterAutoscaler"
-	// ScaleDownDisabled is the annotation by which people keep a node.
-	ScaleDownDisabled = "cluster-autoscaler.kubernetes.io/scale-down-disabled"
+	ToBeDeletedTaint = drain.Taint
 
 	uninitializedTaint = "node.cloudprovider.kubernetes.io/uninitialized"
 )
@@ -47,12 +47,17 @@ func (n *node) empty() bool {
 		if pod.Status.Phase == v1.PodSucceeded || pod.Status.Phase == v1.PodFailed {
 			return false
 		}
-		if _, mirror := pod.Annotations[v1.MirrorPodAnnotationKey]; mirror {
-			return false
-		}
-		owner := metav1.GetControllerOf(pod)
-		return owner == nil || owner.Kind != "DaemonSet"
+		return !everywhere(pod)
 	})
+}
+
+// everywhere tells that a pod is one that lives and dies with its node.
+func everywhere(pod *v1.Pod) bool {
+	if _, mirror := pod.Annotations[v1.MirrorPodAnnotationKey]; mirror {
+		return true
+	}
+	owner := metav1.GetControllerOfNoCopy(pod)
+	return owner != nil && owner.Kind == "DaemonSet"
 }
 
 func stateOf(n *v1.Node, in Input) state {

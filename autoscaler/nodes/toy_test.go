@@ -5,6 +5,7 @@ package nodes
 
 import (
 	"fmt"
+	"slices"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -17,6 +18,8 @@ type toy struct {
 	saved []toyState
 	// fail, when set, is asked before every Place.
 	fail func(pod *v1.Pod) error
+	// leaving is what is free of nodes on their way out, which take pods once they are shown without their taint.
+	leaving map[string]capacity
 	// asked counts the calls of Place.
 	asked int
 }
@@ -33,14 +36,17 @@ type toyNode struct {
 }
 
 func newToy(in Input) *toy {
-	t := &toy{toyState: toyState{placed: map[string]string{}}}
+	t := &toy{toyState: toyState{placed: map[string]string{}}, leaving: map[string]capacity{}}
 	for _, n := range in.Nodes {
-		if stateOf(n.Object, in) != ready {
-			continue
-		}
 		free := capacityOf(n.Object)
 		for _, pod := range n.Pods {
 			free = free.minus(needsOf(pod))
+		}
+		if state := stateOf(n.Object, in); state != ready {
+			if state == leaving {
+				t.leaving[n.Object.Name] = free
+			}
+			continue
 		}
 		t.nodes = append(t.nodes, toyNode{object: n.Object, free: free})
 	}
@@ -68,7 +74,26 @@ func (t *toy) AddNode(n *v1.Node) error {
 			return fmt.Errorf("node %s was added twice", n.Name)
 		}
 	}
+	if free, present := t.leaving[n.Name]; present {
+		t.nodes = append(t.nodes, toyNode{object: n, free: free, added: true})
+		return nil
+	}
 	t.nodes = append(t.nodes, toyNode{object: n, free: capacityOf(n), added: true})
+	return nil
+}
+
+func (t *toy) RemovePod(pod *v1.Pod) error {
+	for i := range t.nodes {
+		if n := &t.nodes[i]; n.object.Name == pod.Spec.NodeName {
+			n.free = n.free.plus(needsOf(pod))
+		}
+	}
+	delete(t.placed, pod.Name)
+	return nil
+}
+
+func (t *toy) RemoveNode(name string) error {
+	t.nodes = slices.DeleteFunc(slices.Clone(t.nodes), func(n toyNode) bool { return n.object.Name == name })
 	return nil
 }
 

@@ -7,9 +7,10 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/types"
 	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
+
+	"github.com/berth-dev/berth/autoscaler/disruption"
 )
 
 // Input is one observation, what was answered to the last decision, and what it left.
@@ -100,19 +101,15 @@ type Node struct {
 	Swap bool
 }
 
-// Budget is a PodDisruptionBudget with every pod that it covers, as seen now: its
-// status follows a moment after its pods.
-type Budget struct {
-	Object *policyv1.PodDisruptionBudget
-	Pods   []*v1.Pod
-}
-
 // Refused is a write that the API server refused.
 type Refused struct {
 	Pod     types.UID
 	Kind    Kind
 	Message string
 }
+
+// Budget is a PodDisruptionBudget with every pod that it covers.
+type Budget = disruption.Budget
 
 // Config are the numbers that are not a VPA's. Use DefaultConfig.
 type Config struct {

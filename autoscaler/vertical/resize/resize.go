@@ -43,7 +43,7 @@ package resize
 import (
 	"slices"
 
-	"k8s.io/apimachinery/pkg/types"
+	"github.com/berth-dev/berth/autoscaler/disruption"
 )
 
 // Decide says what to do.
@@ -51,7 +51,7 @@ func Decide(in Input) Decision { return decide(in, nil) }
 
 // decide says what to do beside actions that are decided already.
 func decide(in Input, beside []Action) Decision {
-	d := &decider{Input: in, spent: map[types.NamespacedName]int{}, taken: map[string]bool{}}
+	d := &decider{Input: in, ledger: disruption.NewLedger(in.Budgets, available), taken: map[string]bool{}}
 	d.out.History = in.History.learn(in)
 	for _, a := range beside {
 		d.count(a)
@@ -67,8 +67,8 @@ func decide(in Input, beside []Action) Decision {
 type decider struct {
 	Input
 	out Decision
-	// spent counts the disruptions that this decision takes from a budget.
-	spent map[types.NamespacedName]int
+	// ledger counts the disruptions that this decision takes from the budgets.
+	ledger *disruption.Ledger
 	// taken are the nodes to which this decision lets a pod grow or go.
 	taken map[string]bool
 }
