@@ -188,9 +188,30 @@ type Nodes struct {
 	// Without it no pod is re-created for its size, and what is held for absent
 	// slots is not known where a pod is resized.
 	SchedulerConfigFile string `json:"schedulerConfigFile,omitempty"`
-	// UnneededTime is how long a node must have been empty before it is
-	// removed. Defaults to 10m.
+	// UtilizationThreshold is the share of a node, of its cpu or its memory, whichever is
+	// more, that its pods have to request for it to be left alone. Defaults to 0.5; with 0
+	// only empty nodes are removed.
+	UtilizationThreshold *float64 `json:"utilizationThreshold,omitempty"`
+	// IgnoreDaemonSetsUtilization leaves the pods of DaemonSets, and mirror pods, out of that share. Defaults to false.
+	IgnoreDaemonSetsUtilization bool `json:"ignoreDaemonSetsUtilization,omitempty"`
+	// UnneededTime is how long a node must have been under that share before it is
+	// removed, and UnreadyTime how long one that is not ready. Defaults to 10m and 20m.
 	UnneededTime *metav1.Duration `json:"unneededTime,omitempty"`
+	UnreadyTime  *metav1.Duration `json:"unreadyTime,omitempty"`
+	// MaxEmptyRemovals and MaxDrains are how many nodes are removed at a time: without
+	// pods that have to move, and with some. Defaults to 10 and 5.
+	MaxEmptyRemovals *int32 `json:"maxEmptyRemovals,omitempty"`
+	MaxDrains        *int32 `json:"maxDrains,omitempty"`
+	// MaxPodEvictionTime is how long a drain may go on without progress before the node
+	// is left after all. Defaults to 2m.
+	MaxPodEvictionTime *metav1.Duration `json:"maxPodEvictionTime,omitempty"`
+	// MaxGracefulTermination is how long an evicted pod may take to end, where it asks for more. Defaults to 10m.
+	MaxGracefulTermination *metav1.Duration `json:"maxGracefulTermination,omitempty"`
+	// SkipNodesWithLocalStorage keeps nodes with pods that have an emptyDir on disk or a
+	// hostPath, SkipNodesWithSystemPods those with pods of kube-system that no
+	// PodDisruptionBudget covers. Both default to true.
+	SkipNodesWithLocalStorage *bool `json:"skipNodesWithLocalStorage,omitempty"`
+	SkipNodesWithSystemPods   *bool `json:"skipNodesWithSystemPods,omitempty"`
 	// DelayAfterAdd is how long after an add no node is removed. Defaults to 10m.
 	DelayAfterAdd *metav1.Duration `json:"delayAfterAdd,omitempty"`
 	// MaxNodeProvisionTime is how long a node may take from its creation to

@@ -17,6 +17,7 @@ import (
 func (n *Nodes) validate(path *field.Path) field.ErrorList {
 	errs := append(validMode(path.Child("mode"), n.Mode), n.validateProvider(path)...)
 	errs = append(errs, atLeast(path.Child("unneededTime"), n.UnneededTime, 0)...)
+	errs = append(errs, n.validateRemovals(path)...)
 	errs = append(errs, atLeast(path.Child("delayAfterAdd"), n.DelayAfterAdd, 0)...)
 	errs = append(errs, atLeast(path.Child("maxNodeProvisionTime"), n.MaxNodeProvisionTime, time.Second)...)
 	errs = append(errs, atLeast(path.Child("simulationTimeout"), n.SimulationTimeout, 100*time.Millisecond)...)
