@@ -124,6 +124,7 @@ type history struct {
 	created map[string]creation
 	nodes   nodeHistory
 	rivals  rivalHistory
+	drains  drainHistory
 	volumes volumeHistory
 	// unread is what was said last of why the policies are not known.
 	unread string
@@ -131,7 +132,7 @@ type history struct {
 
 func newHistory() history {
 	h := history{told: map[guard.Key]string{}, created: map[string]creation{}, horizontal: map[types.UID]evaluation{}, turns: turns{}, evicted: map[types.UID]types.UID{}}
-	h.resizing.turns = turns{}
+	h.resizing.turns, h.drains = turns{}, newDrainHistory()
 	h.reads.guard, h.reads.hpas, h.reads.vpas = turns{}, turns{}, turns{}
 	return h
 }

@@ -17,6 +17,7 @@ import (
 	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
 
 	"github.com/berth-dev/berth/autoscaler/cloud/kwok"
+	"github.com/berth-dev/berth/autoscaler/nodes/drain"
 	"github.com/berth-dev/berth/autoscaler/config"
 )
 
@@ -58,9 +59,9 @@ func TestASlowTickBringsNoTwoEvaluationsCloser(t *testing.T) {
 }
 
 func TestANodeThatGetsAPodMeanwhileIsKept(t *testing.T) {
-	present := func(s *stage) bool {
-		_, err := s.kube.CoreV1().Nodes().Get(t.Context(), "pool-1", metav1.GetOptions{})
-		return err == nil
+	stays := func(s *stage) bool {
+		node, err := s.kube.CoreV1().Nodes().Get(t.Context(), "pool-1", metav1.GetOptions{})
+		return err == nil && !drain.Marked(node)
 	}
 	begin := func(s *stage) {
 		node, err := s.kube.CoreV1().Nodes().Get(t.Context(), "n1", metav1.GetOptions{})
@@ -73,11 +74,11 @@ func TestANodeThatGetsAPodMeanwhileIsKept(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Left alone, the node goes when it has been empty long enough: that is the tick to meddle with.
+	// Left alone, the node is marked when it has been empty long enough: that is the tick to meddle with.
 	var removed time.Duration
 	perform(t, nil, nil, func(s *stage) {
 		begin(s)
-		for present(s) && removed < time.Hour {
+		for stays(s) && removed < time.Hour {
 			s.pass(time.Second)
 			removed = time.Since(s.began)
 		}
@@ -101,8 +102,8 @@ func TestANodeThatGetsAPodMeanwhileIsKept(t *testing.T) {
 			synctest.Wait() // until the informer knows
 		}
 		s.pass(removed + time.Minute)
-		if !bound || !present(s) {
-			t.Errorf("a pod was bound meanwhile: %t; the node is there: %t", bound, present(s))
+		if !bound || !stays(s) {
+			t.Errorf("a pod was bound meanwhile: %t; the node stays: %t", bound, stays(s))
 		}
 	})
 }

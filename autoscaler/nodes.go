@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -17,6 +18,7 @@ import (
 	"github.com/berth-dev/berth/autoscaler/cloud"
 	"github.com/berth-dev/berth/autoscaler/forecast"
 	"github.com/berth-dev/berth/autoscaler/nodes"
+	"github.com/berth-dev/berth/autoscaler/nodes/drain"
 	"github.com/berth-dev/berth/autoscaler/observe"
 	"github.com/berth-dev/berth/plugins/statefulset"
 )
@@ -26,8 +28,6 @@ type Simulation interface {
 	nodes.Simulator
 	// AddObject shows the plugins an object that does not exist yet.
 	AddObject(runtime.Object) error
-	// RemovePod takes a pod away as if it were gone.
-	RemovePod(*corev1.Pod) error
 	// Grow tells whether the node of a pod has room for it with the requests that it has here, and why not. It
 	// changes nothing. An error says that there is no answer.
 	Grow(*corev1.Pod) (fits bool, reasons []string, err error)
@@ -60,11 +60,17 @@ func (c *Conductor) decideNodes(ctx context.Context, decided []*replicas) {
 	simulating, cancel := context.WithTimeout(ctx, c.config.Nodes.SimulationTimeout.Duration)
 	defer cancel()
 	present, pods := c.reader.Nodes(), c.reader.Pods()
+	drains := &c.history.drains
+	drains.forget(present, pods)
+	present, pods = drains.nodesAsWritten(present), drains.podsAsWritten(pods, c.now())
 	in, groups, err := c.observeNodes(simulating, present, pods)
 	if err != nil {
 		klog.FromContext(ctx).Error(err, "Nodes are left alone in this tick")
+		c.blindDrains(ctx, present, err)
 		return
 	}
+	drains.blind = time.Time{}
+	c.stepDrains(ctx, &in, groups)
 	decision, err := c.placeNodes(simulating, in, present, pods, c.foresee(ctx, decided, pods))
 	if err != nil {
 		klog.FromContext(ctx).Error(err, "Nodes are left alone in this tick")
@@ -104,6 +110,12 @@ func (c *Conductor) nodeInput() nodes.Input {
 	in.Config.UnneededTime = n.UnneededTime.Duration
 	in.Config.DelayAfterAdd = n.DelayAfterAdd.Duration
 	in.Config.MaxNodeProvisionTime = n.MaxNodeProvisionTime.Duration
+	in.Config.UtilizationThreshold, in.Config.IgnoreDaemonSets = *n.UtilizationThreshold, n.IgnoreDaemonSetsUtilization
+	in.Config.UnreadyTime = n.UnreadyTime.Duration
+	in.Config.MaxEmptyRemovals, in.Config.MaxDrains = int(*n.MaxEmptyRemovals), int(*n.MaxDrains)
+	in.Config.Drain.MaxPodEvictionTime = n.MaxPodEvictionTime.Duration
+	in.Config.Drain.MaxGracefulTermination = n.MaxGracefulTermination.Duration
+	in.Config.Drain.SkipLocalStorage, in.Config.Drain.SkipSystemPods = *n.SkipNodesWithLocalStorage, *n.SkipNodesWithSystemPods
 	return in
 }
 
@@ -144,8 +156,12 @@ func (c *Conductor) observeNodes(ctx context.Context, present []*corev1.Node, po
 		if _, owned := observe.OfKarpenter(node); owned || groups[group] == nil {
 			group = ""
 		}
-		in.Nodes = append(in.Nodes, nodes.Node{Object: node, Group: group, Pods: onNode[node.Name]})
+		in.Nodes = append(in.Nodes, nodes.Node{
+			Object: node, Group: group, Pods: onNode[node.Name],
+			Draining: drain.Marked(node) && node.DeletionTimestamp == nil && !c.history.drains.deleted[node.UID],
+		})
 	}
+	in.World = c.drainWorld(pods)
 	in.Pending = c.reader.UnscheduledPods()
 	return in, groups, nil
 }
@@ -218,35 +234,55 @@ func (c *Conductor) actNodes(ctx context.Context, in nodes.Input, groups map[str
 		c.tellHelped(pending, add)
 	}
 	for _, removal := range d.Removals {
-		logger.V(2).Info("Node removed", "node", removal.Node, "group", removal.Group, "reason", removal.Reason, "observing", observing)
-		if !observing {
+		logger.V(2).Info("Node goes", "node", removal.Node, "group", removal.Group, "reason", removal.Reason, "observing", observing)
+		switch {
+		case observing:
+		case removal.Failed:
 			c.remove(ctx, in, groups, removal)
+		default:
+			c.mark(ctx, in, removal)
 		}
 	}
+	for _, recall := range d.Recalls {
+		if !observing {
+			c.callBack(ctx, in, recall)
+		}
+	}
+	kept := map[string]int{}
+	for _, k := range d.Kept {
+		kept[k.Rule]++
+		logger.V(4).Info("An under-used node stays", "node", k.Node, "rule", k.Rule, "reason", k.Reason)
+	}
+	c.telemetry.Unremovable(kept)
 	c.tellUnhelped(ctx, pending, d.Unhelped)
 }
 
+// remove deletes a node that never became one.
 func (c *Conductor) remove(ctx context.Context, in nodes.Input, groups map[string]cloud.NodeGroup, removal nodes.Removal) {
 	i := slices.IndexFunc(in.Nodes, func(n nodes.Node) bool { return n.Object.UID == removal.UID })
-	if i < 0 {
+	if i < 0 || c.boundMeanwhile(ctx, in.Nodes[i]) {
 		return
 	}
 	node := in.Nodes[i].Object
-	// The simulation took its time. A pod that was bound meanwhile keeps the node.
-	seen := map[types.UID]bool{}
-	for _, pod := range in.Nodes[i].Pods {
-		seen[pod.UID] = true
-	}
-	for _, pod := range c.reader.PodsOn(node.Name) {
-		if !seen[pod.UID] {
-			klog.FromContext(ctx).Info("A node that was to go is kept", "node", removal.Node, "reason", "a pod was bound to it meanwhile", "pod", klog.KObj(pod))
-			return
-		}
-	}
 	c.writer.Event(node, actuate.Event{Type: corev1.EventTypeNormal, Reason: "ScaleDown", Message: removal.Reason})
 	err := groups[removal.Group].Delete(ctx, node)
 	c.telemetry.NodeRemoved(removal.Group, err)
 	if err != nil {
 		klog.FromContext(ctx).Error(err, "Removing a node", "node", removal.Node, "group", removal.Group)
 	}
+}
+
+// boundMeanwhile tells that a pod was bound to a node since this tick began: providers and simulations take their time.
+func (c *Conductor) boundMeanwhile(ctx context.Context, n nodes.Node) bool {
+	seen := map[types.UID]bool{}
+	for _, pod := range n.Pods {
+		seen[pod.UID] = true
+	}
+	for _, pod := range c.reader.PodsOn(n.Object.Name) {
+		if !seen[pod.UID] {
+			klog.FromContext(ctx).Info("A node that was to go is kept", "node", n.Object.Name, "reason", "a pod was bound to it meanwhile", "pod", klog.KObj(pod))
+			return true
+		}
+	}
+	return false
 }

@@ -147,11 +147,7 @@ func (r Resizable) ofSet(pods []resize.Pod) resize.Workload {
 	for _, pod := range pods {
 		present[pod.Ordinal] = true
 	}
-	for _, ordinal := range ordinals(r.Set, replicas) {
-		if !present[ordinal] {
-			w.Absent = append(w.Absent, ordinal)
-		}
-	}
+	w.Absent = absent(r.Set, replicas, func(ordinal int) bool { return present[ordinal] })
 	if rolling := spec.UpdateStrategy.RollingUpdate; rolling != nil && !w.OnDelete {
 		if rolling.Partition != nil {
 			w.Partition = int(*rolling.Partition)

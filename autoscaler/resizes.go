@@ -69,7 +69,7 @@ func (c *Conductor) decideSizes(ctx context.Context, all []Resizable) {
 			pods[pod.UID] = pod
 		}
 	}
-	if h.behind(pods) {
+	if h.behind(pods) || c.history.drains.unseen(c.reader.Pods()) {
 		return // what was done last is not seen yet
 	}
 	in.Budgets = c.budgetsOf(in.Targets)
@@ -235,6 +235,9 @@ func (c *Conductor) resizePod(ctx context.Context, vpa *vpav1.VerticalPodAutosca
 			h.written = map[types.UID][]string{}
 		}
 		h.written[action.Pod.UID] = past
+		if action.Kind == resize.Evict {
+			c.history.drains.evicted[action.Pod.UID] = true
+		}
 	case apierrors.IsConflict(err), apierrors.IsNotFound(err), apierrors.IsTooManyRequests(err):
 		logger.V(2).Info("Pod not sized yet", "reason", err.Error())
 	case refusedWrite(err):

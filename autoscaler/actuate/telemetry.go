@@ -24,6 +24,9 @@ type Telemetry struct {
 	nodesState       *metrics.GaugeVec
 	checkpointWrites *metrics.CounterVec
 	nodeChanges      *metrics.CounterVec
+	nodesDraining    *metrics.Gauge
+	unremovableNodes *metrics.GaugeVec
+	drainsUndone     *metrics.Counter
 	unhelpedPods     *metrics.Gauge
 	policies         *metrics.GaugeVec
 	lostVolumes      *metrics.Gauge
@@ -65,6 +68,9 @@ func NewTelemetry(register func(...metrics.Registerable)) *Telemetry {
 			Subsystem: subsystem, Name: "node_changes_total", StabilityLevel: metrics.ALPHA,
 			Help: "Nodes asked for and removed, by group and outcome.",
 		}, []string{"group", "change", "outcome"}),
+		nodesDraining:    newNodesDraining(),
+		unremovableNodes: newUnremovableNodes(),
+		drainsUndone:     newDrainsUndone(),
 		unhelpedPods: metrics.NewGauge(&metrics.GaugeOpts{
 			Subsystem: subsystem, Name: "unhelped_pods", StabilityLevel: metrics.ALPHA,
 			Help: "Pods that no present node and no node group can take.",
@@ -90,7 +96,7 @@ func NewTelemetry(register func(...metrics.Registerable)) *Telemetry {
 			Help: "Pods that should have another size and wait for it.",
 		}),
 	}
-	register(t.resizes, t.waitingForSize, t.tickDuration, t.metricsDuration, t.queriesUnasked, t.rescales, t.refusals, t.horizontalState, t.verticalState, t.nodesState, t.checkpointWrites, t.nodeChanges, t.unhelpedPods, t.policies, t.lostVolumes, t.releases)
+	register(t.resizes, t.waitingForSize, t.tickDuration, t.metricsDuration, t.queriesUnasked, t.rescales, t.refusals, t.horizontalState, t.verticalState, t.nodesState, t.checkpointWrites, t.nodeChanges, t.nodesDraining, t.unremovableNodes, t.drainsUndone, t.unhelpedPods, t.policies, t.lostVolumes, t.releases)
 	return t
 }
 

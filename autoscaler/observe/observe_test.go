@@ -299,6 +299,8 @@ func TestWake(t *testing.T) {
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}
 	ready := node.DeepCopy()
 	ready.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
+	tainted := ready.DeepCopy()
+	tainted.Spec.Taints = []corev1.Taint{{Key: "going"}}
 	hpa := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: "web"}}
 	status := hpa.DeepCopy()
 	status.Status.DesiredReplicas = 3
@@ -344,6 +346,9 @@ func TestWake(t *testing.T) {
 		"a sized pod is initialized":  {sized(corev1.PodInitialized, "1Gi"), sized(corev1.PodScheduled, "1Gi"), false},
 		"a node is ready":             {node, ready, true},
 		"a node says the same":        {ready, ready, false},
+		"a node is marked to go":      {ready, tainted, true},
+		"a node is marked no more":    {tainted, ready, true},
+		"nothing new about its mark":  {tainted, tainted, false},
 		"an HPA's status is written":  {hpa, status, false},
 		"an HPA is edited by someone": {hpa, edited, true},
 		"the canary is answered":      {canary, answered, true},
@@ -356,7 +361,7 @@ func TestWake(t *testing.T) {
 				client := fake.NewClientset(tc.old)
 				factory := informers.NewSharedInformerFactory(client, 0)
 				var woken atomic.Int32
-				if err := Wake(factory, "resized", func() { woken.Add(1) }); err != nil {
+				if err := Wake(factory, "resized", func(n *corev1.Node) bool { return len(n.Spec.Taints) > 0 }, func() { woken.Add(1) }); err != nil {
 					t.Fatal(err)
 				}
 				ctx, cancel := context.WithCancel(t.Context())

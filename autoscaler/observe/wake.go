@@ -17,28 +17,51 @@ import (
 // should not wait a whole period for: a pod that found no node or has to wait for
 // its turn, a node that came, went or changed its readiness, an HPA that was made,
 // edited or deleted, a canary that was answered; a pod with the annotation resized, which is noted
-// on those that got another size, when its size or readiness has changed.
+// on those that got another size, when its size or readiness has changed. While nodes are marked to go, as
+// marked tells, also a pod that left one of them, and one that became ready, which others wait for.
 // Wake must not block.
-func Wake(factory informers.SharedInformerFactory, resized string, wake func()) error {
+func Wake(factory informers.SharedInformerFactory, resized string, marked func(*corev1.Node) bool, wake func()) error {
+	leaving := going{marked: marked, names: map[string]bool{}}
 	pods := cache.ResourceEventHandlerFuncs{
+		DeleteFunc: func(obj any) {
+			if last, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+				obj = last.Obj
+			}
+			if pod, ok := obj.(*corev1.Pod); ok && leaving.has(pod.Spec.NodeName) {
+				wake()
+			}
+		},
 		UpdateFunc: func(old, new any) {
 			was, ok := old.(*corev1.Pod)
 			is, ok2 := new.(*corev1.Pod)
-			if ok && ok2 && (waits(is) && !waits(was) || is.Annotations[resized] != "" && sizedAnew(was, is)) {
+			if ok && ok2 && (waits(is) && !waits(was) || is.Annotations[resized] != "" && sizedAnew(was, is) || leaving.any() && readied(was, is)) {
 				wake()
 			}
 		},
 	}
 	nodes := cache.ResourceEventHandlerFuncs{
-		AddFunc: func(any) { wake() },
+		AddFunc: func(obj any) {
+			if node, ok := obj.(*corev1.Node); ok {
+				leaving.see(node)
+			}
+			wake()
+		},
 		UpdateFunc: func(old, new any) {
 			was, ok := old.(*corev1.Node)
 			is, ok2 := new.(*corev1.Node)
-			if ok && ok2 && ready(was) != ready(is) {
+			if ok && ok2 && (leaving.see(is) || ready(was) != ready(is)) {
 				wake()
 			}
 		},
-		DeleteFunc: func(any) { wake() },
+		DeleteFunc: func(obj any) {
+			if last, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+				obj = last.Obj
+			}
+			if node, ok := obj.(*corev1.Node); ok {
+				leaving.forget(node.Name)
+			}
+			wake()
+		},
 	}
 	hpas := cache.ResourceEventHandlerFuncs{
 		AddFunc: func(any) { wake() },

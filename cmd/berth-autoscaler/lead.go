@@ -23,6 +23,7 @@ import (
 	"github.com/berth-dev/berth/autoscaler/actuate"
 	"github.com/berth-dev/berth/autoscaler/config"
 	"github.com/berth-dev/berth/autoscaler/metrics"
+	"github.com/berth-dev/berth/autoscaler/nodes/drain"
 	"github.com/berth-dev/berth/autoscaler/observe"
 	"github.com/berth-dev/berth/autoscaler/vertical/resize"
 	"github.com/berth-dev/berth/plugins/policies"
@@ -88,7 +89,7 @@ func lead(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, pulse *pu
 	}, pulse.beat)
 	// After the simulation's plugins, so that they know of a change when the conductor asks them.
 	book.Subscribe(func(policies.Change) { conductor.Wake() })
-	if err := observe.Wake(factory, resize.RecordAnnotation, conductor.Wake); err != nil {
+	if err := observe.Wake(factory, resize.RecordAnnotation, drain.Marked, conductor.Wake); err != nil {
 		return err
 	}
 

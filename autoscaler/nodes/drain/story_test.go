@@ -31,11 +31,11 @@ type cluster struct {
 	ready   map[string]time.Time
 	made    int
 	// slow pods take long to become ready, mule nodes cannot be deleted, deaf ones evict nothing.
-	slow          time.Duration
-	mulish, deaf  string
-	outcomes      map[string]string
-	seen          *cluster // as the informers have it
-	evicted       map[types.UID]bool
+	slow         time.Duration
+	mulish, deaf string
+	outcomes     map[string]string
+	seen         *cluster // as the informers have it
+	evicted      map[types.UID]bool
 }
 
 func newCluster(r *rand.Rand) *cluster {
