@@ -4,6 +4,9 @@
 package autoscaler
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	clienttesting "k8s.io/client-go/testing"
 
+	"github.com/berth-dev/berth/autoscaler/cloud"
 	"github.com/berth-dev/berth/autoscaler/cloud/kwok"
 	"github.com/berth-dev/berth/autoscaler/nodes/drain"
 )
@@ -142,6 +146,7 @@ func TestDrainsOfAnotherProcess(t *testing.T) {
 		"it goes on":                       {taint: ours, want: "gone"},
 		"somebody else's is left alone":    {taint: corev1.Taint{Key: drain.Taint, Value: "946681200", Effect: corev1.TaintEffectNoSchedule}, want: drain.Taint},
 		"not where a pod has to stay":      {taint: ours, want: "stays", change: func(d *draining) { d.annotate(drain.SafeToEvict, "false") }},
+		"not while most nodes are unready": {taint: ours, want: "stays", change: func(d *draining) { d.lose(4) }},
 		"not where nodes are only watched": {taint: ours, want: "marked", config: "nodes: {mode: Observe}"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -169,4 +174,49 @@ func (d *draining) annotate(key, value string) {
 	if _, err := d.kube.CoreV1().Pods("prod").Update(d.t.Context(), pod, metav1.UpdateOptions{}); err != nil {
 		d.t.Fatal(err)
 	}
+}
+
+// lose adds nodes that are not ready.
+func (d *draining) lose(n int) {
+	for i := range n {
+		name := fmt.Sprintf("lost-%d", i)
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name)}}
+		if err := d.kube.Tracker().Add(node); err != nil {
+			d.t.Fatal(err)
+		}
+	}
+}
+
+// mute is a provider that may know nothing.
+type mute struct {
+	cloud.Provider
+	since time.Duration // from the beginning of the story
+	began time.Time
+}
+
+func (m mute) Refresh(ctx context.Context) error {
+	if time.Since(m.began) >= m.since {
+		return errors.New("no answer")
+	}
+	return m.Provider.Refresh(ctx)
+}
+
+func TestADrainThatNothingIsKnownOfIsUndone(t *testing.T) {
+	silence := 10*time.Minute + 20*time.Second
+	mutes := func(s *stage) {
+		s.conductor.nodes.Provider = mute{Provider: s.conductor.nodes.Provider, since: silence, began: s.began}
+	}
+	scene{begin: mutes}.perform(t, func(s *stage) {
+		d := newDraining(s)
+		d.refuse = true
+		if took := d.until("marked", silence); took < 10*time.Minute {
+			t.Errorf("marked after %s, want 10m", took)
+		}
+		if took := d.until("stays", 5*time.Minute); took < 2*time.Minute {
+			t.Errorf("undone after %s, want 2m", took)
+		}
+		if told := s.said("ScaleDownFailed"); len(told) != 1 || !strings.Contains(told[0], "nothing is known of the node groups: refreshing node groups: no answer") {
+			t.Errorf("events %v, want one ScaleDownFailed", told)
+		}
+	})
 }

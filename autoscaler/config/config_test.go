@@ -49,6 +49,19 @@ func TestParseFillsDefaults(t *testing.T) {
 	}
 }
 
+func TestNodesGoByDefaultAsClusterAutoscalers(t *testing.T) {
+	c, err := Parse([]byte(minimal))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := c.Nodes
+	if *n.UtilizationThreshold != 0.5 || n.UnneededTime.Duration != 10*time.Minute || n.UnreadyTime.Duration != 20*time.Minute ||
+		*n.MaxEmptyRemovals != 10 || *n.MaxDrains != 5 || n.MaxPodEvictionTime.Duration != 2*time.Minute || n.MaxGracefulTermination.Duration != 10*time.Minute ||
+		!*n.SkipNodesWithLocalStorage || !*n.SkipNodesWithSystemPods || n.IgnoreDaemonSetsUtilization {
+		t.Errorf("got %+v", n)
+	}
+}
+
 func TestParseKeepsWhatIsGiven(t *testing.T) {
 	c, err := Parse([]byte(group + "  unneededTime: 0s\n"))
 	if err != nil {
@@ -122,6 +135,10 @@ func TestParseRefuses(t *testing.T) {
 		"unfit recommender":  {minimal + "vertical: {recommenderName: 'a b'}", []string{"vertical.recommenderName", `"a b"`}},
 		"unknown provider":   {minimal + "nodes: {provider: aws}", []string{"nodes.provider", `"aws"`, "kwok"}},
 		"no scheduler file":  {minimal + "nodes: {provider: kwok}", []string{"nodes.schedulerConfigFile"}},
+		"too full":           {minimal + "nodes: {utilizationThreshold: 50}", []string{"nodes.utilizationThreshold", "50", "between 0 and 1"}},
+		"no time to evict":   {minimal + "nodes: {maxPodEvictionTime: 0s}", []string{"nodes.maxPodEvictionTime", "0s", "at least 1s"}},
+		"negative drains":    {minimal + "nodes: {maxDrains: -1}", []string{"nodes.maxDrains", "-1", "negative"}},
+		"negative removals":  {minimal + "nodes: {maxEmptyRemovals: -1}", []string{"nodes.maxEmptyRemovals", "-1", "negative"}},
 		"max below min":      {strings.Replace(group, "min: 0", "min: 11", 1), []string{"nodes.groups[0].max", "10"}},
 		"no capacity":        {strings.Replace(group, `cpu: "4", `, "", 1), []string{"nodes.groups[0].template.capacity[cpu]"}},
 		"bad zone label":     {strings.Replace(group, ": zone-a}", ": 'zone a'}", 1), []string{"nodes.groups[0].template.labels[topology.kubernetes.io/zone]", "zone a"}},
