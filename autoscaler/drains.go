@@ -23,6 +23,7 @@ import (
 	"github.com/berth-dev/berth/autoscaler/config"
 	"github.com/berth-dev/berth/autoscaler/nodes"
 	"github.com/berth-dev/berth/autoscaler/nodes/drain"
+	"github.com/berth-dev/berth/autoscaler/nodes/status"
 )
 
 // drainHistory is what is remembered of nodes on their way out. Nothing of it has to be: the taint of a node tells
@@ -39,6 +40,8 @@ type drainHistory struct {
 	// blind is since when nothing is known of the node groups; zero while something is.
 	blind time.Time
 	timer *time.Timer
+	// said is what the last steps were.
+	said []status.Drain
 }
 
 type writtenNode struct {
@@ -118,11 +121,11 @@ func (h *drainHistory) podsAsWritten(pods []*corev1.Pod, now time.Time) []*corev
 
 // stepDrains takes every node on its way out one step further.
 func (c *Conductor) stepDrains(ctx context.Context, in *nodes.Input, groups map[string]cloud.NodeGroup) {
-	hold := c.history.rivals.hold
+	h, hold := &c.history.drains, c.history.rivals.hold
+	h.said = nil
 	if hold.reason == observing || hold.reason == clusterAutoscalerUnknown {
 		return // what another one may do goes on, what Berth does waits
 	}
-	h := &c.history.drains
 	judge := c.judge(*in)
 	stopped := nodes.Stopped(*in)
 	draining := 0
@@ -150,6 +153,7 @@ func (c *Conductor) stepDrains(ctx context.Context, in *nodes.Input, groups map[
 		step, progress := judge.Next(at)
 		h.progress[n.Object.UID] = progress
 		c.stepDrain(ctx, n, groups[n.Group], step)
+		h.said = append(h.said, drainOf(n, step, progress))
 		if !step.Until.IsZero() && (next.IsZero() || step.Until.Before(next)) {
 			next = step.Until
 		}

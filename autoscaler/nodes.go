@@ -51,6 +51,7 @@ type nodeHistory struct {
 	blocked  string
 	// refreshed tells that the provider has been asked in this tick.
 	refreshed bool
+	status    statusHistory
 }
 
 // decideNodes finds places for the pods that wait and for those that the
@@ -66,6 +67,7 @@ func (c *Conductor) decideNodes(ctx context.Context, decided []*replicas) {
 	in, groups, err := c.observeNodes(simulating, present, pods)
 	if err != nil {
 		klog.FromContext(ctx).Error(err, "Nodes are left alone in this tick")
+		c.sayNodesFailed(ctx, err)
 		c.blindDrains(ctx, present, err)
 		return
 	}
@@ -74,6 +76,7 @@ func (c *Conductor) decideNodes(ctx context.Context, decided []*replicas) {
 	decision, err := c.placeNodes(simulating, in, present, pods, c.foresee(ctx, decided, pods))
 	if err != nil {
 		klog.FromContext(ctx).Error(err, "Nodes are left alone in this tick")
+		c.sayNodesFailed(ctx, err)
 		return
 	}
 	c.actNodes(ctx, in, groups, decision)
@@ -219,6 +222,7 @@ func (c *Conductor) actNodes(ctx context.Context, in nodes.Input, groups map[str
 	}
 	pending := byName(in.Pending)
 	observing := c.history.rivals.hold.reason != ""
+	var grown []nodes.Add
 	for _, add := range d.Adds {
 		logger.V(2).Info("Nodes added", "group", add.Group, "count", add.Count, "target", add.Target, "reason", add.Reason, "observing", observing)
 		if observing {
@@ -226,12 +230,14 @@ func (c *Conductor) actNodes(ctx context.Context, in nodes.Input, groups map[str
 		}
 		err := groups[add.Group].Increase(ctx, add.Count)
 		c.telemetry.NodesAdded(add.Group, add.Count, err)
+		c.tellGrown(ctx, add, err)
 		if err != nil {
 			logger.Error(err, "Adding nodes", "group", add.Group, "count", add.Count)
 			c.history.nodes.engine = c.history.nodes.engine.Failed(add.Group, err.Error(), in.Now, in.Config)
 			continue
 		}
 		c.tellHelped(pending, add)
+		grown = append(grown, add)
 	}
 	for _, removal := range d.Removals {
 		logger.V(2).Info("Node goes", "node", removal.Node, "group", removal.Group, "reason", removal.Reason, "observing", observing)
@@ -255,6 +261,7 @@ func (c *Conductor) actNodes(ctx context.Context, in nodes.Input, groups map[str
 	}
 	c.telemetry.Unremovable(kept)
 	c.tellUnhelped(ctx, pending, d.Unhelped)
+	c.sayNodes(ctx, in, d, grown)
 }
 
 // remove deletes a node that never became one.

@@ -43,9 +43,9 @@ func TestRatePoliciesCountWhatWasBeforeARestart(t *testing.T) {
 		}
 		s.set(func() { s.usage = 500 }) // on target: the status comes to rest
 		s.pass(5 * time.Minute)
-		written := len(s.kube.Actions())
+		written := s.wrote()
 		s.pass(5 * time.Minute)
-		if got := len(s.kube.Actions()) - written; got != 0 {
+		if got := s.wrote() - written; got != 0 {
 			t.Errorf("%d writes while nothing changes", got)
 		}
 		s.pass(31 * time.Minute)

@@ -29,6 +29,7 @@ const (
 type rivalHistory struct {
 	looked time.Time
 	hold   hold
+	state  actuate.State
 	// leases are by namespace; that of no namespace stands for there being none.
 	leases map[string]guard.LeaseHistory
 }
@@ -48,6 +49,7 @@ func (c *Conductor) judgeRivals(ctx context.Context) {
 	case c.rivals != nil:
 		state, h.hold = c.lookForRivals(ctx, now)
 	}
+	h.state = state
 	c.telemetry.Nodes(state)
 	if h.hold != before {
 		klog.FromContext(ctx).Info("Who adds and removes nodes", "berth", h.hold.reason == "", "reason", h.hold.reason, "message", h.hold.message)

@@ -5,7 +5,6 @@ package autoscaler
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -63,7 +62,7 @@ func byName(pods []*corev1.Pod) map[types.NamespacedName]*corev1.Pod {
 
 // tellHelped says on each waiting pod which nodes were asked for on its account.
 func (c *Conductor) tellHelped(pending map[types.NamespacedName]*corev1.Pod, add nodes.Add) {
-	message := fmt.Sprintf("node group %s grows by %d to %d: %s", add.Group, add.Count, add.Target, add.Reason)
+	message := growth(add)
 	for _, name := range add.Pods {
 		if pod := pending[name]; pod != nil {
 			c.writer.Event(pod, actuate.Event{Type: corev1.EventTypeNormal, Reason: "TriggeredScaleUp", Message: message})

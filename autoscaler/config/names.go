@@ -10,6 +10,8 @@ const (
 	Namespace = "berth-system"
 	// CanaryName is the name of the HPA that another HPA controller is known by.
 	CanaryName = "berth-canary"
+	// StatusName is the name of the ConfigMap that tells of node groups. It is not that of Cluster Autoscaler's, which may be there too.
+	StatusName = "berth-autoscaler-status"
 )
 
 const (
