@@ -24,6 +24,15 @@ type scaled struct{ kind, namespace, name string }
 // foresee turns the decided replicas, and those that were asked for by others,
 // into the pods that are not there yet.
 func (c *Conductor) foresee(ctx context.Context, decided []*replicas, pods []*corev1.Pod) forecast.Decision {
+	d := forecast.Decide(c.futureInput(desiredBy(decided), pods))
+	for _, held := range d.Held {
+		klog.FromContext(ctx).V(2).Info("Pods that will come are not planned for", "kind", held.Kind, "namespace", held.Namespace, "name", held.Name, "pods", held.Pods, "reason", held.Reason)
+	}
+	return d
+}
+
+// desiredBy are the replicas that were decided.
+func desiredBy(decided []*replicas) map[scaled]int {
 	desired := map[scaled]int{}
 	for _, r := range decided {
 		if gv, err := schema.ParseGroupVersion(r.hpa.Spec.ScaleTargetRef.APIVersion); err != nil || gv.Group != appsv1.GroupName {
@@ -34,6 +43,11 @@ func (c *Conductor) foresee(ctx context.Context, decided []*replicas, pods []*co
 			desired[scaled{ref.Kind, r.hpa.Namespace, ref.Name}] = int(r.decision.DesiredReplicas)
 		}
 	}
+	return desired
+}
+
+// futureInput is what the forecast depends on, with these replicas in the place of those that are asked for.
+func (c *Conductor) futureInput(desired map[scaled]int, pods []*corev1.Pod) forecast.Input {
 	owned := byController(pods)
 	in := forecast.Input{Budget: int(*c.config.Nodes.MaxForecastPods), DefaultStorageClass: c.reader.DefaultStorageClass()}
 	for _, set := range c.reader.StatefulSets() {
@@ -60,11 +74,7 @@ func (c *Conductor) foresee(ctx context.Context, decided []*replicas, pods []*co
 			in.Workloads = append(in.Workloads, forecast.OfDeployment(deployment, newest, replicas, existing))
 		}
 	}
-	d := forecast.Decide(in)
-	for _, held := range d.Held {
-		klog.FromContext(ctx).V(2).Info("Pods that will come are not planned for", "kind", held.Kind, "namespace", held.Namespace, "name", held.Name, "pods", held.Pods, "reason", held.Reason)
-	}
-	return d
+	return in
 }
 
 // claimsOf returns the names of a set's claims that exist, for the ordinals it will have.

@@ -12,9 +12,11 @@ import (
 	"github.com/berth-dev/berth/plugins/policies"
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/runtime"
+	vpaclientset "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/client/clientset/versioned"
 	vpaclient "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/client/clientset/versioned/typed/autoscaling.k8s.io/v1"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 )
 
@@ -26,6 +28,9 @@ type cluster struct {
 	kube      kubernetes.Interface
 	policies  policyLister
 	vpas      vpaclient.AutoscalingV1Interface
+	vpaSet    vpaclientset.Interface
+	rest      *rest.Config // nil where plugins have nobody to ask
+	refusals  *refusals
 	namespace string
 	now       func() time.Time
 
@@ -93,12 +98,14 @@ func (o *options) connect() (*cluster, error) {
 		return nil, err
 	}
 	config.AcceptContentTypes, config.ContentType = runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON, runtime.ContentTypeProtobuf
+	refused := &refusals{}
+	config.Wrap(refused.watch)
 	kube, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, err
 	}
 	return &cluster{
-		kube: kube, policies: policies, vpas: vpas.AutoscalingV1(), namespace: namespace, now: time.Now, gauges: gauges,
+		kube: kube, policies: policies, vpas: vpas.AutoscalingV1(), vpaSet: vpas, rest: config, refusals: refused, namespace: namespace, now: time.Now, gauges: gauges,
 		schedulerNamespace: o.schedulerNamespace, autoscalerNamespace: o.autoscalerNamespace,
 		configFile: o.configFile, autoscalerConfigFile: o.autoscalerConfigFile,
 	}, nil

@@ -46,7 +46,7 @@ func newCommandFor(streams genericiooptions.IOStreams, o *options, connect conne
 	cmd.SetErr(streams.ErrOut)
 	o.kubeconfig.AddFlags(cmd.PersistentFlags())
 	complete(cmd, "namespace", completeNamespaces(connect))
-	cmd.AddCommand(newPlanCommand(o, connect), newExplainCommand(o, connect), newHoldsCommand(o, connect))
+	cmd.AddCommand(newPlanCommand(o, connect), newExplainCommand(o, connect), newHoldsCommand(o, connect), newWhatIfCommand(o, connect))
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
 	return cmd
 }
@@ -88,13 +88,13 @@ func newPlanCommand(o *options, connect connector) *cobra.Command {
 
 func newExplainCommand(o *options, connect connector) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:               "explain (pod/NAME | hpa/NAME | vpa/NAME)",
-		Short:             "Say where a pod belongs, and what is in the way; why an HPA scales; or what a VPA sizes",
+		Use:               "explain (pod/NAME | hpa/NAME | vpa/NAME | node-group/NAME | node/NAME)",
+		Short:             "Say where a pod belongs, and what is in the way; why an HPA scales; what a VPA sizes; or how a node group stands",
 		Long:              explainLong,
 		Example:           explainExample,
-		ValidArgsFunction: completeTargets(connect, kindPod, kindHPA, kindVPA),
+		ValidArgsFunction: completeTargets(connect, kindPod, kindHPA, kindVPA, kindGroup, kindNode),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			about, err := parseTarget(args, kindPod, kindHPA, kindVPA)
+			about, err := parseTarget(args, kindPod, kindHPA, kindVPA, kindGroup, kindNode)
 			if err != nil {
 				return usage(cmd, err)
 			}
@@ -104,6 +104,10 @@ func newExplainCommand(o *options, connect connector) *cobra.Command {
 					return c.explainHPA(cmd.Context(), about.name)
 				case kindVPA:
 					return c.explainVPA(cmd.Context(), about.name)
+				case kindGroup:
+					return c.explainGroup(cmd.Context(), about.name)
+				case kindNode:
+					return c.explainNode(cmd.Context(), about.name)
 				default:
 					return c.explain(cmd.Context(), about.name)
 				}

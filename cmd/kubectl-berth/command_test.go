@@ -93,6 +93,7 @@ func TestCompletion(t *testing.T) {
 	usual := threeZones(set("db", 1), set("dx", 1), set("mq", 1), pod("db", 0).Obj(), pod("mq", 0).Obj(), hpa("web").Obj(), hpa("mq").Obj(),
 		&v1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "prod"}}, &v1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "test"}}).policy(t, "kafka", kafka)
 	usual.vpas = []runtime.Object{vpa("db").Obj(), vpa("mq").Obj()}
+	usual.add(nodeStatus(t, nil))
 	tests := map[string]struct {
 		world *world
 		line  []string
@@ -108,7 +109,11 @@ func TestCompletion(t *testing.T) {
 		"not pods":            {line: []string{"plan", "pod/"}},
 		"pods":                {line: []string{"explain", "pod/d"}, want: "pod/db-0"},
 		"pods by name":        {line: []string{"explain", "d"}, want: "db-0"},
-		"what is explained":   {line: []string{"explain", ""}, want: "pod/ hpa/ vpa/"},
+		"what is explained":   {line: []string{"explain", ""}, want: "pod/ hpa/ vpa/ node-group/ node/"},
+		"node groups":         {line: []string{"explain", "node-group/"}, want: "node-group/a node-group/b node-group/c"},
+		"groups spelled out":  {line: []string{"explain", "ng", "b"}, want: "b"},
+		"no node groups":      {world: threeZones(), line: []string{"explain", "ng/"}},
+		"nodes":               {line: []string{"explain", "node/a"}, want: "node/a1 node/a2"},
 		"VPAs":                {line: []string{"explain", "vpa/"}, want: "vpa/db vpa/mq"},
 		"VPAs after the kind": {line: []string{"explain", "verticalpodautoscaler", "m"}, want: "mq"},
 		"HPAs":                {line: []string{"explain", "hpa/"}, want: "hpa/mq hpa/web"},

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -85,6 +86,14 @@ func names(ctx context.Context, connect connector, of kind) []string {
 		err = visit(ctx, c.kube.AutoscalingV2().HorizontalPodAutoscalers(c.namespace).List, note)
 	case kindVPA:
 		err = visit(ctx, c.vpas.VerticalPodAutoscalers(c.namespace).List, note)
+	case kindDeployment:
+		err = visit(ctx, c.kube.AppsV1().Deployments(c.namespace).List, note)
+	case kindNode:
+		err = visit(ctx, c.kube.CoreV1().Nodes().List, note)
+	case kindGroup:
+		known, readErr := c.readGroups(ctx)
+		err = cmp.Or(readErr, known.unread)
+		found = known.names()
 	case kindPolicy:
 		shelf, shelfErr := shelve(ctx, c.policies)
 		if err = shelfErr; err == nil {

@@ -19,7 +19,7 @@ import (
 const (
 	remedyForbidden = "; kubectl berth gets and lists statefulsets, pods, persistentvolumeclaims and events of the namespace, " +
 		"and nodes, persistentvolumes, storageclasses and placementpolicies of the cluster; for an HPA, horizontalpodautoscalers, deployments, replicasets, " +
-		"statefulsets, pods and the scale of its target; for a VPA, verticalpodautoscalers: ask for the right that is missing"
+		"statefulsets, pods and the scale of its target; for a VPA, verticalpodautoscalers; for nodes and their groups, pods and nodes of the cluster and the configmap berth-system/berth-autoscaler-status; to try what if, it lists and watches in the whole cluster all that the scheduler's plugins read: ask for the right that is missing"
 	remedyUnauthorized = "; log in, or name another --context or --user"
 	remedyTimeout      = "; the API server did not answer in time: try again, or allow it more by --request-timeout"
 	remedyUnreachable  = "; is the API server up, and the --context the right one?"

@@ -5,7 +5,7 @@ package main
 
 const (
 	rootLong = `See where the ordinals of stateful applications belong, and why, and what the
-autoscaler makes of the metrics of an HPA, and of the usage of a VPA's pods.
+autoscaler makes of the metrics of an HPA, of the usage of a VPA's pods, and of nodes.
 
 The answers are those of Berth's scheduler and autoscaler, worked out by the
 same code from what exists now. Nothing is written.`
@@ -47,7 +47,12 @@ Of a VerticalPodAutoscaler (vpa/NAME) of Berth's recommender, print what is
 recommended to each container and what caps it, which slots get something else than the
 set and why, the size that a pod gets when it is created, and of each pod its size,
 how it would be changed, and what it waits for. The history is that of the checkpoints.
-Of a VPA of another recommender, print what that one wrote.`
+Of a VPA of another recommender, print what that one wrote.
+
+Of a node group (node-group/NAME), print how many nodes it has and may have, why it
+cannot grow, what its new nodes look like, what becomes of each of its nodes and why, and
+the pods that it cannot help; of a node (node/NAME), what becomes of it. Berth's autoscaler
+says that in the ConfigMap berth-system/berth-autoscaler-status.`
 
 	explainExample = `  # Why is db-4 pending?
   kubectl berth explain pod/db-4
@@ -59,7 +64,40 @@ Of a VPA of another recommender, print what that one wrote.`
   kubectl berth explain hpa/web
 
   # What does VPA db recommend, and why has db-3 not got it?
-  kubectl berth explain vpa/db`
+  kubectl berth explain vpa/db
+
+  # Why does node group zone-a not grow, and which of its nodes go?
+  kubectl berth explain node-group/zone-a
+
+  # What becomes of a node?
+  kubectl berth explain node/node-7`
+
+	whatIfLong = `Try what a change would do to pods and nodes, and change nothing.
+
+The cluster is read as it is now, and Berth's scheduler and autoscaler are asked in a
+simulation: with the scheduler's configuration and plugins, the PlacementPolicies and the
+node groups that the ConfigMap berth-system/berth-autoscaler-status tells of. Other pods
+that wait, and those that other workloads are about to make, take part. Without that
+ConfigMap only nodes that are there are considered.
+
+scale says of each pod that would come on which node it would be, which of them would be
+added, or why the pod would wait. drain says of each pod of a node where it would go, or why
+it could not leave, and whether Berth would remove the node by itself.
+
+Exit code: 0 if every pod would run, 2 if some would wait or could not leave, 1 for an
+error. What changes until the change is made changes the answer.`
+
+	whatIfExample = `  # Which nodes would come for 9 replicas, and in which zones?
+  kubectl berth what-if scale sts/db 9
+
+  # The same for a Deployment
+  kubectl berth what-if scale deploy/web 30 -n shop
+
+  # Could this node go?
+  kubectl berth what-if drain node/node-7
+
+  # For programs
+  kubectl berth what-if scale sts/db 9 -o json`
 
 	holdsLong = `List the room that is kept for slots whose pods are away.
 

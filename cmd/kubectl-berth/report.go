@@ -114,6 +114,10 @@ const (
 	stateFailed      state = "Failed"
 	stateAbsent      state = "Absent" // wanted, and there is no pod
 	stateToCome      state = "ToCome" // wanted once the set is scaled
+	stateMoves       state = "Moves"  // would be evicted, and come back elsewhere
+	stateWaits       state = "Waits"  // could not be evicted now
+	stateEnds        state = "Ends"   // would not come back
+	stateStays       state = "Stays"  // could not be evicted
 )
 
 // explainReport is where a pod belongs, and what keeps it from being there.

@@ -13,11 +13,14 @@ import (
 type kind string
 
 const (
-	kindSet    kind = "StatefulSet"
-	kindPolicy kind = "PlacementPolicy"
-	kindPod    kind = "Pod"
-	kindHPA    kind = "HorizontalPodAutoscaler"
-	kindVPA    kind = "VerticalPodAutoscaler"
+	kindSet        kind = "StatefulSet"
+	kindPolicy     kind = "PlacementPolicy"
+	kindPod        kind = "Pod"
+	kindHPA        kind = "HorizontalPodAutoscaler"
+	kindVPA        kind = "VerticalPodAutoscaler"
+	kindGroup      kind = "NodeGroup"
+	kindDeployment kind = "Deployment"
+	kindNode       kind = "Node"
 )
 
 // spellings are the ways to write a kind, the short one first.
@@ -31,6 +34,12 @@ func (k kind) spellings() []string {
 		return []string{"hpa", "horizontalpodautoscaler", "horizontalpodautoscalers", "horizontalpodautoscaler.autoscaling", "horizontalpodautoscalers.autoscaling"}
 	case kindVPA:
 		return []string{"vpa", "verticalpodautoscaler", "verticalpodautoscalers", "verticalpodautoscaler.autoscaling.k8s.io", "verticalpodautoscalers.autoscaling.k8s.io"}
+	case kindGroup:
+		return []string{"node-group", "nodegroup", "node-groups", "nodegroups", "ng"}
+	case kindDeployment:
+		return []string{"deploy", "deployment", "deployments", "deployment.apps", "deployments.apps"}
+	case kindNode:
+		return []string{"node", "nodes", "no"}
 	default:
 		return []string{"pod", "pods", "po"}
 	}

@@ -199,14 +199,18 @@ func (w *world) runs(t *testing.T, args ...string) (stdout, stderr string, err e
 	o := newOptions()
 	cmd := newCommandFor(genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: &out, ErrOut: &said}, o, func() (*cluster, error) {
 		return &cluster{
-			kube: client, policies: w, vpas: vpas.AutoscalingV1(), namespace: ptr.Deref(w.namespace, ns), now: func() time.Time { return now }, gauges: w.gauges,
+			kube: client, policies: w, vpas: vpas.AutoscalingV1(), vpaSet: vpas, namespace: ptr.Deref(w.namespace, ns), now: func() time.Time { return now }, gauges: w.gauges,
 			schedulerNamespace: o.schedulerNamespace, autoscalerNamespace: o.autoscalerNamespace, configFile: o.configFile, autoscalerConfigFile: o.autoscalerConfigFile,
 		}, nil
 	})
 	cmd.SetArgs(args)
 	err = cmd.ExecuteContext(t.Context())
+	reads := []string{"get", "list"}
+	if len(args) > 0 && args[0] == "what-if" {
+		reads = append(reads, "watch")
+	}
 	for _, action := range append(client.Actions(), vpas.Actions()...) {
-		if !slices.Contains([]string{"get", "list"}, action.GetVerb()) {
+		if !slices.Contains(reads, action.GetVerb()) {
 			t.Errorf("berth %s does %s %s, want it only to read", strings.Join(args, " "), action.GetVerb(), action.GetResource().Resource)
 		}
 	}

@@ -1,0 +1,148 @@
+// Copyright The Berth Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	st "k8s.io/kubernetes/pkg/scheduler/testing"
+	"k8s.io/utils/ptr"
+
+	autoscaler "github.com/berth-dev/berth/autoscaler/config"
+	"github.com/berth-dev/berth/autoscaler/nodes/status"
+)
+
+// nodeStatus is what the autoscaler says of the groups a, b and c, with a change.
+func nodeStatus(t *testing.T, change func(*status.Status, *status.Templates)) *v1.ConfigMap {
+	t.Helper()
+	at := func(before time.Duration) metav1.Time { return metav1.NewTime(now.Add(-before)) }
+	group := func(name string, target, low, high, ready int) status.NodeGroup {
+		g := status.NodeGroup{Name: name, Health: status.GroupHealth{CloudProviderTarget: target, MinSize: low, MaxSize: high}}
+		g.Health.NodeCounts.Registered = status.Registered{Ready: ready, Total: ready}
+		return g
+	}
+	s := status.Status{
+		Time: now.Add(-12 * time.Second).Format("2006-01-02 15:04:05.999999999 -0700 MST"), AutoscalerStatus: status.Running,
+		NodeGroups: []status.NodeGroup{group("a", 4, 0, 5, 1), group("b", 2, 0, 5, 2), group("c", 2, 1, 2, 2)},
+		Berth: status.Berth{
+			State: "acts",
+			Unhelped: []status.Unhelped{{Pod: "prod/big", Groups: []string{"groups a, c: Insufficient memory", "group b: left alone"}},
+				{Pod: "prod/db-7", Forecast: true, Groups: []string{"group c: at its maximum 2"}}},
+			Kept:     []status.Kept{{Node: "c1", Group: "c", Reason: "the last node that reaches the volume of prod/db-2, and no group can add another"}},
+			Unneeded: []status.Unneeded{{Node: "b1", Group: "b", Since: at(4 * time.Minute), Until: at(-6 * time.Minute)}, {Node: "b2", Group: "b", Since: at(time.Hour), Until: at(time.Minute)}},
+			Draining: []status.Drain{{Node: "c2", Group: "c", Since: at(30 * time.Second), Step: "Wait", Reason: "pod prod/db-1 is being deleted", Pods: 1}},
+		},
+	}
+	counts := &s.NodeGroups[0].Health.NodeCounts
+	counts.Registered.NotStarted, counts.Unregistered = 1, 2
+	s.NodeGroups[0].Berth.LastScaleUp = &status.Growth{Time: at(2 * time.Minute), From: 2, To: 4, Reason: "2 pods that fit on no other node, first prod/db-0"}
+	s.NodeGroups[1].Berth = status.BerthGroup{Obstacle: "no machines of this kind", RetryAt: ptr.To(at(-3 * time.Minute))}
+	s.NodeGroups[2].Berth.Obstacle = "at its maximum 2"
+	templates := status.Templates{Groups: []status.Template{
+		{Name: "a", Labels: map[string]string{"zone": "a", v1.LabelHostname: "x"}, Taints: []v1.Taint{{Key: "for", Value: "db", Effect: v1.TaintEffectNoSchedule}},
+			Allocatable: v1.ResourceList{v1.ResourceCPU: resource.MustParse("4"), v1.ResourceMemory: resource.MustParse("16Gi")}, Nodes: []string{"a1", "a2", "gone"}},
+		{Name: "b", Nodes: []string{"b1", "b2"}}, {Name: "c", Nodes: []string{"c1", "c2"}},
+	}}
+	if change != nil {
+		change(&s, &templates)
+	}
+	data, err := status.Render(s, templates)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &v1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: autoscaler.Namespace, Name: autoscaler.StatusName}, Data: data}
+}
+
+func TestExplainNodeGroups(t *testing.T) {
+	pods := func() []runtime.Object {
+		asks := func(name, node string, phase v1.PodPhase) runtime.Object {
+			return st.MakePod().Namespace("other").Name(name).Node(node).Phase(phase).Req(map[v1.ResourceName]string{v1.ResourceCPU: "1", v1.ResourceMemory: "2Gi"}).Obj()
+		}
+		return []runtime.Object{asks("x", "a1", v1.PodRunning), asks("y", "a1", v1.PodRunning), asks("over", "a1", v1.PodSucceeded), asks("z", "c2", v1.PodRunning)}
+	}
+	leave := func(s *status.Status, _ *status.Templates) {
+		s.Berth.State, s.Berth.Reason = "stands_back", "the Lease kube-system/cluster-autoscaler is fresh"
+		s.NodeGroups[0].Berth.Planned = &status.Growth{Time: metav1.NewTime(now.Add(-time.Minute)), From: 4, To: 5, Reason: "1 pods that fit on no other node, first prod/db-9"}
+	}
+	tests := map[string]struct {
+		change func(*status.Status, *status.Templates)
+		args   string
+	}{
+		"grows":          {nil, "node-group/a"},
+		"yaml":           {nil, "node-group/a -o yaml"},
+		"failed":         {nil, "node-group/b"},
+		"at its maximum": {nil, "ng/c"},
+		"planned":        {leave, "node-group/a"},
+		"blocked": {func(s *status.Status, _ *status.Templates) {
+			s.Berth.Blocked = "5 of 6 nodes are unready, more than 45%"
+		}, "node-group/a"},
+		"nobody leads":  {func(s *status.Status, _ *status.Templates) { s.Time = "2026-05-04 11:00:00 +0000 UTC" }, "node-group/a"},
+		"provider down": {func(s *status.Status, _ *status.Templates) { s.Message = "refreshing node groups: no answer" }, "node-group/b"},
+		"left out": {func(s *status.Status, t *status.Templates) {
+			s.Berth.LeftOut.Unhelped, t.NodesLeftOut = 7, 3
+			t.Groups = t.Groups[1:]
+		}, "node-group/a"},
+		"node":           {nil, "node/a1"},
+		"node that goes": {nil, "node/c2"},
+		"node of nobody": {func(_ *status.Status, t *status.Templates) { t.Groups = nil }, "node/a1"},
+		"node json":      {nil, "node/b1 -o json"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			world := aged(threeZones(pods()...).add(nodeStatus(t, tc.change)))
+			got, err := world.run(t, append([]string{"explain"}, strings.Fields(tc.args)...)...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, "explain nodes "+name, got)
+		})
+	}
+	t.Run("node without a status", func(t *testing.T) {
+		got, err := aged(threeZones(pods()...)).run(t, "explain", "node/a1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden(t, "explain nodes without a status", got)
+	})
+}
+
+func TestErrorsAboutNodeGroups(t *testing.T) {
+	const none = "there is no ConfigMap berth-system/berth-autoscaler-status: berth-autoscaler writes it, while it leads and nodes.provider is set"
+	broken := nodeStatus(t, nil)
+	broken.Data[status.Key] = "{"
+	for name, tc := range map[string]struct {
+		world *world
+		args  string
+		want  string
+	}{
+		"no status":        {threeZones(), "node-group/a", none},
+		"a group mistyped": {threeZones(nodeStatus(t, nil)), "node-group/d", `node group "d" not found: berth-autoscaler has a, b, c`},
+		"a node mistyped":  {threeZones(nodeStatus(t, nil)), "node/a3", `node "a3" not found: the cluster has a1, a2, b1, b2, c1, and 1 more`},
+		"no right":         {threeZones(nodeStatus(t, nil)).but(forbidden("configmaps", autoscaler.Namespace)), "node-group/a", "reading ConfigMap berth-system/berth-autoscaler-status: configmaps"},
+		"not readable":     {threeZones(broken), "node-group/a", "reading ConfigMap berth-system/berth-autoscaler-status: status: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := tc.world.run(t, "explain", tc.args)
+			if err == nil || !strings.HasPrefix(err.Error(), tc.want) {
+				t.Errorf("error %v, want %q", err, tc.want)
+			}
+		})
+	}
+}
+
+// aged is the world with nodes that are a day old.
+func aged(w *world) *world {
+	for _, object := range w.objects {
+		if node, ok := object.(*v1.Node); ok {
+			node.CreationTimestamp = metav1.NewTime(now.Add(-24 * time.Hour))
+		}
+	}
+	return w
+}
