@@ -123,6 +123,7 @@ type history struct {
 	// created are the answers to dry-run creates, by what was asked for.
 	created map[string]creation
 	nodes   nodeHistory
+	futures futureHistory
 	rivals  rivalHistory
 	volumes volumeHistory
 	// unread is what was said last of why the policies are not known.
