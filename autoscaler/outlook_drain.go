@@ -36,7 +36,7 @@ func (o *Outlook) Drain(ctx context.Context, name string) (Prospect, error) {
 	}
 	node := in.Nodes[at]
 	verdicts := c.fates(in, node)
-	future := forecast.Decide(c.futureInput(nil, pods))
+	future := forecast.Decide(c.futureInput(expectations{}, pods))
 	moving := map[types.UID]bool{}
 	for _, v := range verdicts {
 		if v.moves() {

@@ -88,6 +88,10 @@ func names(ctx context.Context, connect connector, of kind) []string {
 		err = visit(ctx, c.vpas.VerticalPodAutoscalers(c.namespace).List, note)
 	case kindDeployment:
 		err = visit(ctx, c.kube.AppsV1().Deployments(c.namespace).List, note)
+	case kindReplicaSet:
+		err = visit(ctx, c.kube.AppsV1().ReplicaSets(c.namespace).List, note)
+	case kindController:
+		err = visit(ctx, c.kube.CoreV1().ReplicationControllers(c.namespace).List, note)
 	case kindNode:
 		err = visit(ctx, c.kube.CoreV1().Nodes().List, note)
 	case kindGroup:

@@ -93,6 +93,9 @@ error. What changes until the change is made changes the answer.`
   # The same for a Deployment
   kubectl berth what-if scale deploy/web 30 -n shop
 
+  # The same for a custom resource that has a scale
+  kubectl berth what-if scale kafkas.example.com/main 5
+
   # Could this node go?
   kubectl berth what-if drain node/node-7
 

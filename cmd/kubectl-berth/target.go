@@ -20,6 +20,8 @@ const (
 	kindVPA        kind = "VerticalPodAutoscaler"
 	kindGroup      kind = "NodeGroup"
 	kindDeployment kind = "Deployment"
+	kindReplicaSet kind = "ReplicaSet"
+	kindController kind = "ReplicationController"
 	kindNode       kind = "Node"
 )
 
@@ -38,6 +40,10 @@ func (k kind) spellings() []string {
 		return []string{"node-group", "nodegroup", "node-groups", "nodegroups", "ng"}
 	case kindDeployment:
 		return []string{"deploy", "deployment", "deployments", "deployment.apps", "deployments.apps"}
+	case kindReplicaSet:
+		return []string{"rs", "replicaset", "replicasets", "replicaset.apps", "replicasets.apps"}
+	case kindController:
+		return []string{"rc", "replicationcontroller", "replicationcontrollers"}
 	case kindNode:
 		return []string{"node", "nodes", "no"}
 	default:

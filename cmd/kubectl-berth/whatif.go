@@ -11,6 +11,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,7 +19,10 @@ import (
 
 	"github.com/berth-dev/berth/autoscaler"
 	"github.com/berth-dev/berth/autoscaler/nodes/drain"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // unmet tells that what was asked about would not come out whole. It is an
@@ -43,9 +47,9 @@ func newWhatIfCommand(o *options, connect connector) *cobra.Command {
 }
 
 func newWhatIfScaleCommand(o *options, connect connector) *cobra.Command {
-	kinds := []kind{kindSet, kindDeployment}
+	kinds := scalableKinds()
 	cmd := &cobra.Command{
-		Use:     "scale (sts/NAME | deploy/NAME) REPLICAS",
+		Use:     "scale (sts/NAME | deploy/NAME | rs/NAME | rc/NAME | RESOURCE.GROUP/NAME) REPLICAS",
 		Short:   "Where the pods of a workload would go if it were scaled, and which nodes would come for them",
 		Long:    whatIfLong,
 		Example: whatIfExample,
@@ -61,11 +65,15 @@ func newWhatIfScaleCommand(o *options, connect connector) *cobra.Command {
 				return usage(cmd, fmt.Errorf("%q is no number of replicas", args[len(args)-1]))
 			}
 			about, err := parseTarget(args[:len(args)-1], kinds...)
-			if err != nil {
+			resource, name, custom := customTarget(args[:len(args)-1])
+			if err != nil && !custom {
 				return usage(cmd, err)
 			}
 			return o.try(cmd, connect, func(ctx context.Context, c *cluster, l *lab) (*whatIfReport, error) {
-				return c.tryScale(ctx, l, about, int(replicas))
+				if err == nil {
+					return c.tryScale(ctx, l, about, int(replicas))
+				}
+				return c.tryScaleCustom(ctx, l, resource, name, int(replicas))
 			})
 		},
 	}
@@ -140,18 +148,53 @@ func (o *options) try(cmd *cobra.Command, connect connector, ask func(context.Co
 	return err
 }
 
+// scalableKinds are those whose pods are made from a template that everybody knows.
+func scalableKinds() []kind {
+	return []kind{kindSet, kindDeployment, kindReplicaSet, kindController}
+}
+
+// customTarget reads "kafkas.example.com/main" and "kafkas.example.com main".
+func customTarget(args []string) (resource schema.GroupResource, name string, ok bool) {
+	words := args
+	if len(args) == 1 {
+		words = strings.Split(args[0], "/")
+	}
+	if len(words) != 2 || words[1] == "" || strings.Contains(words[1], "/") {
+		return resource, "", false
+	}
+	resource = schema.ParseGroupResource(words[0])
+	return resource, words[1], resource.Group != ""
+}
+
 // tryScale tries a number of replicas.
 func (c *cluster) tryScale(ctx context.Context, l *lab, about target, replicas int) (*whatIfReport, error) {
-	of := autoscaler.Scalable{Kind: string(about.kind), Namespace: c.namespace, Name: about.name}
-	prospect, err := l.outlook.Scale(ctx, of, replicas)
-	if errors.Is(err, autoscaler.ErrUnknownWorkload) {
+	ref := autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: string(about.kind), Name: about.name}
+	if about.kind == kindController {
+		ref.APIVersion = "v1"
+	}
+	r, err := c.tryScaleOf(ctx, l, ref, replicas)
+	if apierrors.IsNotFound(err) {
 		return nil, notFound(string(about.kind), c.namespace, about.name, names(ctx, func() (*cluster, error) { return c, nil }, about.kind))
 	}
+	return r, err
+}
+
+// tryScaleCustom tries a number of replicas of any resource that has a scale.
+func (c *cluster) tryScaleCustom(ctx context.Context, l *lab, resource schema.GroupResource, name string, replicas int) (*whatIfReport, error) {
+	kind, err := c.gauges.mapper.KindFor(resource.WithVersion(""))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%q is nothing that the API server knows: %w", resource, err)
+	}
+	return c.tryScaleOf(ctx, l, autoscalingv2.CrossVersionObjectReference{APIVersion: kind.GroupVersion().String(), Kind: kind.Kind, Name: name}, replicas)
+}
+
+func (c *cluster) tryScaleOf(ctx context.Context, l *lab, ref autoscalingv2.CrossVersionObjectReference, replicas int) (*whatIfReport, error) {
+	prospect, err := l.outlook.Scale(ctx, autoscaler.Scalable{Namespace: c.namespace, Ref: ref}, replicas)
+	if err != nil {
+		return nil, wrap(fmt.Sprintf("%s/%s", ref.Kind, ref.Name), err)
 	}
 	r := l.report(prospect)
-	r.Change = changeReport{Verb: "scale", Kind: about.kind, Namespace: c.namespace, Name: about.name, From: &prospect.Replicas, To: &replicas}
+	r.Change = changeReport{Verb: "scale", Kind: kind(ref.Kind), Namespace: c.namespace, Name: ref.Name, From: &prospect.Replicas, To: &replicas}
 	return r, nil
 }
 

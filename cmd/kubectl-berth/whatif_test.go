@@ -80,6 +80,12 @@ func deployment(name string, replicas int32, cpu string, pods ...string) []runti
 	return all
 }
 
+// barn gives the world a Barn of 4 replicas, which is one of no kind that is known, with the pods of app web.
+func barn(w *world) *world {
+	w.gauges = scaled().gauges
+	return w
+}
+
 func TestWhatIfScale(t *testing.T) {
 	db := grown(set("db", 2), "3")
 	placed := []runtime.Object{db, slot(db, 0, "a1"), slot(db, 1, "b1")}
@@ -94,6 +100,7 @@ func TestWhatIfScale(t *testing.T) {
 		"json":          {aged(zones(placed...).add(zoned(t, 5))), "sts/db 7 -o json", ""},
 		"down":          {aged(zones(placed...).add(zoned(t, 5))), "sts/db 1", ""},
 		"a Deployment":  {aged(zones(deployment("web", 1, "3", "a1")...).add(zoned(t, 5))), "deploy/web 8", ""},
+		"of any kind":   {barn(aged(zones(deployment("web", 4, "1", "a1", "b1", "c1", "c2")...).add(zoned(t, 5)))), "barns.example.com/web 6", ""},
 		"fewer of many": {aged(zones(deployment("web", 3, "1", "a1", "b1", "b1")...).add(zoned(t, 5))), "deploy/web 1", ""},
 	}
 	for name, tc := range tests {
@@ -152,17 +159,19 @@ func TestWhatIfDrain(t *testing.T) {
 }
 
 func TestErrorsOfWhatIf(t *testing.T) {
-	usual := func() *world { return aged(zones(grown(set("db", 2), "1")).add(zoned(t, 5))) }
+	usual := func() *world { return barn(aged(zones(grown(set("db", 2), "1")).add(zoned(t, 5)))) }
 	for name, tc := range map[string]struct {
 		args, want string
 	}{
 		"no number":         {"scale sts/db " + whole, "want a workload and a number of replicas, like sts/db 9\nSee 'kubectl berth what-if scale --help' for usage"},
 		"below 0":           {"scale sts/db -- -1", "\"-1\" is no number of replicas\nSee 'kubectl berth what-if scale --help' for usage"},
-		"another kind":      {"scale pod/db 3", "\"pod\" is not what this is for; want StatefulSet (sts/NAME) or Deployment (deploy/NAME)\nSee 'kubectl berth what-if scale --help' for usage"},
+		"another kind":      {"scale pod/db 3", "\"pod\" is not what this is for; want StatefulSet (sts/NAME) or Deployment (deploy/NAME) or ReplicaSet (rs/NAME) or ReplicationController (rc/NAME)\nSee 'kubectl berth what-if scale --help' for usage"},
 		"a set mistyped":    {"scale sts/dv 3 " + whole, `StatefulSet "dv" not found in namespace "prod", which has db`},
 		"no Deployments":    {"scale deploy web 3 " + whole, `Deployment "web" not found: namespace "prod" has none; name another one by -n`},
 		"a node mistyped":   {"drain node/a3 " + whole, `node "a3" not found: the cluster has a1, a2, b1, b2, c1, and 1 more`},
 		"no configuration":  {"drain node/a1", "the scheduler's configuration, by which is simulated, was not found ("},
+		"nothing of a kind": {"scale cows.example.com/web 3 " + whole, `"cows.example.com" is nothing that the API server knows: no matches for `},
+		"a scale unread":    {"scale farms.example.com web 3 " + whole, `Farm/web: farms.example.com "web" is forbidden: `},
 		"no such file":      {"drain node/a1 --config /none", "--config: open /none: no such file or directory"},
 		"a config of ours?": {"drain node/a1 --config whatif.go", "--config whatif.go: scheduler configuration: "},
 	} {
