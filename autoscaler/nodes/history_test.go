@@ -22,7 +22,7 @@ func TestHistory(t *testing.T) {
 	want := History{
 		EmptySince:   map[types.UID]time.Time{"uid-a1": start.Add(-time.Minute)},
 		WasReady:     map[types.UID]bool{"uid-a1": true, "uid-a2": true},
-		MissingSince: map[string]time.Time{},
+		MissingSince: map[string][]time.Time{},
 		Backoff:      map[string]Backoff{},
 	}
 	if diff := cmp.Diff(want, Decide(in, newToy(in)).History); diff != "" {
