@@ -27,8 +27,25 @@ func (p *planner) fillMinimum() {
 // add places every pod that needs a place, and adds nodes where none is left.
 func (p *planner) add() {
 	waiting := p.placePresent(p.classes(p.candidates()))
-	for i, c := range waiting {
-		p.help(c, waiting[i+1:])
+	// A fickle class may need a pod that comes after it: as long as somebody
+	// finds a place, those that found none are asked again.
+	for before := -1; len(waiting) > 0 && before != p.landed; {
+		before = p.landed
+		var left []*class
+		for i, c := range waiting {
+			if p.help(c, waiting[i+1:]); len(c.pods) > 0 {
+				left = append(left, c)
+			}
+		}
+		waiting = slices.DeleteFunc(left, func(c *class) bool {
+			if !c.fickle {
+				p.unhelped(c)
+			}
+			return !c.fickle
+		})
+	}
+	for _, c := range waiting {
+		p.unhelped(c)
 	}
 	for _, g := range p.groups {
 		if g.added > 0 {
@@ -70,6 +87,7 @@ func (p *planner) land(c *class, node string) {
 	pod := c.pods[0]
 	c.pods = c.pods[1:]
 	p.used[node] = true
+	p.landed++
 	o := p.open[node]
 	if o != nil {
 		o.room.take(c.demand, 1, 1)
@@ -82,7 +100,7 @@ func (p *planner) land(c *class, node string) {
 }
 
 // help finds places for the pods of a class that present nodes refused. Behind
-// it are the classes that wait for their turn.
+// it are the classes that wait for their turn. Pods that are left fit nowhere, and the class knows why.
 func (p *planner) help(c *class, behind []*class) {
 	var chosen *choice
 	for {
@@ -95,25 +113,25 @@ func (p *planner) help(c *class, behind []*class) {
 		if len(c.pods) == 0 {
 			return
 		}
-		if chosen == nil || chosen.left == 0 {
-			var refused refusals
+		anew := chosen == nil || chosen.left == 0
+		if anew {
 			var err error
-			if chosen, refused, err = p.choose(c, behind); !p.answered(err) {
+			if chosen, err = p.choose(c, behind); !p.answered(err) {
+				c.pods = nil
 				return
 			}
 			if chosen == nil {
-				// Asked for once more: nodes that were added since may have
-				// changed the refusal, or take the pod.
-				if reasons := p.place(c); len(c.pods) > 0 {
-					p.unhelped(c, reasons, refused)
-				}
 				return
 			}
 		}
 		chosen.left--
-		if grown, ok := p.grow(chosen, c); !ok {
+		switch grown, ok := p.grow(chosen, c); {
+		case !ok:
+			c.pods = nil
 			return
-		} else if !grown {
+		case !grown && anew:
+			return // refused where it was taken a moment ago
+		case !grown:
 			chosen = nil
 		}
 	}
@@ -125,56 +143,67 @@ func (p *planner) help(c *class, behind []*class) {
 func (p *planner) grow(chosen *choice, c *class) (grown, ok bool) {
 	bySize := func(a, b *option) int { return cmp.Compare(a.group.size(), b.group.size()) }
 	for _, o := range slices.SortedStableFunc(slices.Values(chosen.options), bySize) {
-		if p.obstacle(o.group) != "" {
+		g := o.group
+		if p.obstacle(g) != "" {
 			continue
 		}
-		if o.group != chosen.probed {
-			fits, _, err := p.ask(c, o.group)
+		// What one empty node took the next takes too, but for a fickle class.
+		if !chosen.asked[g] || c.fickle {
+			fits, reasons, err := true, []string(nil), error(nil)
+			if chosen.fresh != g {
+				fits, reasons, err = p.ask(c, g)
+			}
 			if !p.answered(err) {
 				return false, false
 			}
 			if !fits {
+				c.refused[g] = strings.Join(reasons, ", ")
 				continue
 			}
 		}
-		chosen.probed = nil
-		n, ok := p.build(o.group)
+		chosen.fresh, chosen.asked[g] = nil, true
+		n, ok := p.build(g)
 		if !ok {
 			return false, false
 		}
 		n.helps = true
 		before := len(c.pods)
-		reasons := p.fill(c, n)
-		if len(c.pods) == before {
-			// Refused where it was taken a moment ago: the pod leaves the
-			// list all the same, so that every round ends with fewer pods.
-			one := *c
-			one.pods, c.pods = c.pods[:1], c.pods[1:]
-			p.unhelped(&one, nil, refusals{o.group: strings.Join(reasons, ", ")})
+		p.fill(c, n)
+		if len(c.pods) < before {
+			return true, true
 		}
-		return true, true
+		p.spare(n)
+		delete(chosen.asked, g)
 	}
 	return false, true
 }
 
 // fill puts pods of the class on an open node while there seems to be room.
-func (p *planner) fill(c *class, n *openNode) (reasons []string) {
-	for len(c.pods) > 0 && c.demand.fits(n.room) {
-		node, why, err := p.sim.Place(c.pods[0].pod, n.name)
+func (p *planner) fill(c *class, n *openNode) {
+	for placed := 0; len(c.pods) > 0 && (placed == 0 || c.demand.fits(n.room)); placed++ {
+		if c.perNode > 0 && placed >= c.perNode && n.group == c.measured {
+			return
+		}
+		node, _, err := p.sim.Place(c.pods[0].pod, n.name)
 		if !p.answered(err) {
 			c.pods = nil
-			return nil
 		}
 		if node == "" {
-			return why
+			return
 		}
 		p.land(c, node)
 	}
-	return nil
 }
 
 // build adds a node of the group for good.
 func (p *planner) build(g *group) (*openNode, bool) {
+	if n := g.spare; n != nil {
+		g.spare = nil
+		g.added++
+		p.total.add(g.Template)
+		p.opens, p.open[n.name] = append(p.opens, n), n
+		return n, true
+	}
 	n := newNode(g.Template, g.nextName())
 	if !p.answered(p.sim.AddTemplate(n, g.Drivers, g.Storage)) {
 		return nil, false
@@ -184,8 +213,25 @@ func (p *planner) build(g *group) (*openNode, bool) {
 	return p.opened(n, g), true
 }
 
+// spare takes back a node that nobody went to. The simulation keeps it, so the
+// group's next node is this one.
+func (p *planner) spare(n *openNode) {
+	g := n.group
+	g.spare = n
+	g.added--
+	p.total.take(g.Template)
+	p.opens = slices.DeleteFunc(p.opens, func(o *openNode) bool { return o == n })
+	delete(p.open, n.name)
+}
+
 // nextName is the name of the group's next node in the simulation.
-func (g *group) nextName() string { return fmt.Sprintf("%s-new-%d", g.Name, g.added) }
+func (g *group) nextName() string {
+	next := g.added
+	if g.spare != nil {
+		next++
+	}
+	return fmt.Sprintf("%s-new-%d", g.Name, next)
+}
 
 func (g *group) add() Add {
 	var why []string

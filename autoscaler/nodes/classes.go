@@ -13,6 +13,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 )
@@ -29,10 +30,14 @@ type class struct {
 	plain bool
 	// fickle: a pod placed elsewhere may make one of these fit where none did before.
 	fickle bool
-	// perNode is the number of these that a node takes, whatever its room; 0 is not known to be limited.
+	// perNode is the number of these that a node takes, whatever its room, as
+	// measured on a group; 0 is not known to be limited.
 	perNode  int
-	measured bool
-	answers  map[*group]bool // of empty new nodes, for plain ones
+	measured *group
+	// promised counts the pods that were reckoned with when nodes were added for others.
+	promised int
+	answers  map[*group]bool // of empty new nodes, the last
+	refused  refusals        // why no group takes the next pod
 
 	affinity nodeaffinity.RequiredNodeAffinity
 	volume   *nodeaffinity.LazyErrorNodeSelector
@@ -60,13 +65,17 @@ func (p *planner) classes(found []candidate) []*class {
 			same.pods = append(same.pods, c)
 			continue
 		}
-		added := &class{pods: []candidate{c}, forecast: c.forecast, needs: c.needs, demand: p.demandOf(c.pod)}
+		added := &class{pods: []candidate{c}, forecast: c.forecast, needs: c.needs, demand: p.demandOf(c.pod),
+			answers: map[*group]bool{}, refused: refusals{}}
 		added.affinity = nodeaffinity.GetRequiredNodeAffinity(c.pod)
 		added.volume = volumes[c.pod.Namespace+"/"+c.pod.Name]
 		affinity := c.pod.Spec.Affinity
 		added.anywhere = added.volume == nil && len(c.pod.Spec.NodeSelector) == 0 && (affinity == nil || affinity.NodeAffinity == nil)
 		added.fickle = slot || fickle(&c.pod.Spec)
 		added.plain = !added.fickle && plain(&c.pod.Spec)
+		if alone(c.pod) {
+			added.perNode = 1
+		}
 		classes = append(classes, added)
 		if alike && !slot {
 			known[key] = added
@@ -136,6 +145,17 @@ func fickle(spec *v1.PodSpec) bool {
 		return true
 	}
 	return slices.ContainsFunc(spec.TopologySpreadConstraints, func(c v1.TopologySpreadConstraint) bool { return c.WhenUnsatisfiable == v1.DoNotSchedule })
+}
+
+// alone tells that the pod keeps its equals off its node.
+func alone(pod *v1.Pod) bool {
+	if pod.Spec.Affinity == nil || pod.Spec.Affinity.PodAntiAffinity == nil {
+		return false
+	}
+	return slices.ContainsFunc(pod.Spec.Affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution, func(term v1.PodAffinityTerm) bool {
+		selector, err := metav1.LabelSelectorAsSelector(term.LabelSelector)
+		return err == nil && term.TopologyKey == v1.LabelHostname && selector.Matches(labels.Set(pod.Labels))
+	})
 }
 
 // plain tells that no other pod matters, and no storage.

@@ -23,12 +23,16 @@ const (
 	Priority Expander = "priority"
 	// Price prefers the group that costs least for what the pods ask for; a group of unknown price is the last.
 	Price Expander = "price"
+	// LeastNodes prefers the group that needs fewest nodes.
+	LeastNodes Expander = "least-nodes"
 	// Random prefers any group, the same for the same Seed and pod.
 	Random Expander = "random"
 )
 
 // Expanders returns all there are.
-func Expanders() []Expander { return []Expander{LeastWaste, MostPods, Priority, Price, Random} }
+func Expanders() []Expander {
+	return []Expander{LeastWaste, MostPods, LeastNodes, Priority, Price, Random}
+}
 
 // option is what a group would do for the class at the head.
 type option struct {
@@ -36,10 +40,14 @@ type option struct {
 	// perNode is the number of pods of the class on each of nodes new nodes,
 	// pods that of all that would go there.
 	perNode, nodes, pods int
+	// whole is the number of nodes that the class needs, parts of nodes too.
+	whole float64
 	// waste is the share of the nodes that stays unused, used what pods ask for.
 	waste, used float64
 	draw        uint64
 	small       bool // by reckoning, the class does not fit at all
+	// along are the pods of other classes that were reckoned with.
+	along map[*class]int
 }
 
 // compare is negative where a is better by the expanders, 0 where they see no difference.
@@ -61,6 +69,8 @@ func (e Expander) compare(a, b *option) int {
 		return near(a.waste, b.waste)
 	case MostPods:
 		return cmp.Compare(b.pods, a.pods)
+	case LeastNodes:
+		return near(a.whole, b.whole)
 	case Priority:
 		return cmp.Compare(b.group.Priority, a.group.Priority)
 	case Price:

@@ -18,14 +18,17 @@ type totals struct {
 	cores, memory int64
 }
 
-func (t *totals) add(n *v1.Node) {
-	t.nodes++
+func (t *totals) add(n *v1.Node)  { t.count(n, 1) }
+func (t *totals) take(n *v1.Node) { t.count(n, -1) }
+
+func (t *totals) count(n *v1.Node, by int64) {
+	t.nodes += int(by)
 	capacity := n.Status.Capacity
 	if len(capacity) == 0 {
 		capacity = n.Status.Allocatable
 	}
-	t.cores += capacity.Cpu().MilliValue()
-	t.memory += capacity.Memory().Value()
+	t.cores += by * capacity.Cpu().MilliValue()
+	t.memory += by * capacity.Memory().Value()
 }
 
 // obstacle says why the group cannot grow now; empty when it can.

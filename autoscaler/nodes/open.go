@@ -47,7 +47,8 @@ func (p *planner) settle(c *class) {
 
 // firstOpen places the first pod of the class on the first open node that takes
 // it, from where the class was last placed, and returns its index; none is -1.
-// Most pods fit where there is room for them, so it asks about few nodes first.
+// Plain pods fit where there is room for them, so it asks about few nodes first.
+// To others each question costs a look at all pods, so there is one.
 func (p *planner) firstOpen(c *class) (int, error) {
 	var names []string
 	index := map[string]int{}
@@ -58,7 +59,10 @@ func (p *planner) firstOpen(c *class) (int, error) {
 		}
 		return index[node], nil
 	}
-	limit := 1
+	limit := len(p.opens)
+	if c.plain {
+		limit = 1
+	}
 	for i := range p.opens {
 		at := c.from + i
 		if at >= len(p.opens) {
@@ -77,7 +81,7 @@ func (p *planner) firstOpen(c *class) (int, error) {
 		if at, err := ask(); at >= 0 || err != nil {
 			return at, err
 		}
-		names, limit = names[:0], min(4*limit, 1024)
+		names, limit = names[:0], 4*limit
 	}
 	if len(names) == 0 {
 		return -1, nil

@@ -15,59 +15,62 @@ type choice struct {
 	options []*option
 	// left is how many nodes may be added before options are looked at again.
 	left int
-	// probed is the group that has just been asked.
-	probed *group
+	// asked are the groups that took the class, fresh the one that has said so just now.
+	asked map[*group]bool
+	fresh *group
 }
 
 // refusals hold why groups do not help.
 type refusals map[*group]string
 
-// choose returns the best option for the class whose group takes it, or why no group
-// helps. The groups are asked in the order in which they are preferred, so most never are.
-func (p *planner) choose(c *class, behind []*class) (*choice, refusals, error) {
-	refused := refusals{}
-	var options []*option
-	var small []*group
+// choose returns the best option for the class whose group takes it, nothing
+// where no group does. The groups are asked in the order in which they are
+// preferred, so most never are.
+func (p *planner) choose(c *class, behind []*class) (*choice, error) {
+	clear(c.refused)
+	c.promised = 0
+	var options, small []*option
 	for _, g := range p.groups {
 		if obstacle := p.obstacle(g); obstacle != "" {
-			refused[g] = obstacle
+			c.refused[g] = obstacle
 			continue
 		}
 		if err := p.measureRoom(g); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if o := p.reckon(c, g, behind); o != nil {
 			options = append(options, o)
 		} else {
-			small = append(small, g)
+			// It is asked for its reasons, and believed if it takes the pod.
+			small = append(small, &option{group: g, perNode: 1, nodes: 1, small: true})
 		}
 	}
 	slices.SortFunc(options, func(a, b *option) int {
 		return cmp.Or(p.compare(a, b), cmp.Compare(a.group.size(), b.group.size()), cmp.Compare(a.group.Name, b.group.Name))
 	})
-	// What seems too small is asked for its reasons, and believed if it is not.
-	for _, g := range small {
-		options = append(options, &option{group: g, perNode: 1, nodes: 1, small: true})
-	}
+	options = append(options, small...)
 	for i, o := range options {
 		fits, reasons, err := p.ask(c, o.group)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if !fits {
-			refused[o.group] = strings.Join(reasons, ", ")
+			c.refused[o.group] = strings.Join(reasons, ", ")
 			continue
 		}
 		limited, err := p.measure(c, o)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if limited {
 			return p.choose(c, behind)
 		}
-		return &choice{options: p.alike(o, options[i+1:]), left: o.nodes, probed: o.group}, nil, nil
+		for along, pods := range o.along {
+			along.promised += pods
+		}
+		return &choice{options: p.alike(o, options[i+1:]), left: o.nodes, asked: map[*group]bool{}, fresh: o.group}, nil
 	}
-	return nil, refused, nil
+	return nil, nil
 }
 
 // alike returns the option with those behind it that are as good.
@@ -81,9 +84,12 @@ func (p *planner) alike(best *option, others []*option) []*option {
 	return found
 }
 
+// enoughBehind is with how many classes the rest of new nodes is reckoned to be filled.
+const enoughBehind = 200
+
 // reckon returns what the group would do for the class, if its new nodes have
 // the room: as many nodes as the class fills, and in what they leave, evenly,
-// the classes behind.
+// the classes behind, but for those that nodes were added for already.
 func (p *planner) reckon(c *class, g *group, behind []*class) *option {
 	perNode := c.demand.into(g.room, len(c.pods))
 	if c.perNode > 0 {
@@ -92,7 +98,8 @@ func (p *planner) reckon(c *class, g *group, behind []*class) *option {
 	if perNode == 0 {
 		return nil
 	}
-	o := &option{group: g, perNode: perNode, nodes: max(1, min(len(c.pods)/perNode, g.Max-g.grown())), draw: p.draw(g, c.pods[0])}
+	o := &option{group: g, perNode: perNode, nodes: max(1, min(len(c.pods)/perNode, g.Max-g.grown())), draw: p.draw(g, c.pods[0]), along: map[*class]int{}}
+	o.whole = float64(len(c.pods)) / float64(perNode)
 	room := slices.Clone(g.room)
 	unused := g.capacity
 	put := func(c *class, pods int) {
@@ -103,17 +110,24 @@ func (p *planner) reckon(c *class, g *group, behind []*class) *option {
 		o.used += c.needs.of(p.largest) * float64(pods)
 	}
 	put(c, perNode*o.nodes)
+	seen := 0
 	for _, next := range behind {
-		if !p.least.fits(room) {
+		if seen == enoughBehind || !p.least.fits(room) {
 			break
 		}
-		// Only as many as there may be: the figures of one node times the nodes may overflow nothing.
-		each := next.demand.into(room, len(next.pods))
+		pods := len(next.pods) - next.promised
+		if pods <= 0 {
+			continue
+		}
+		seen++
+		each := next.demand.into(room, pods)
 		if next.perNode > 0 {
 			each = min(each, next.perNode)
 		}
 		if each > 0 && p.admitted(next, g) {
-			put(next, min(len(next.pods), each*o.nodes))
+			pods = min(pods, each*o.nodes)
+			put(next, pods)
+			o.along[next] = pods
 		}
 	}
 	o.waste = unused.of(g.capacity)
@@ -125,17 +139,8 @@ func (p *planner) admitted(c *class, g *group) bool {
 	if ok, known := c.answers[g]; known {
 		return ok
 	}
-	ok := c.admits(g.Template)
-	c.answer(g, ok)
-	return ok
-}
-
-// answer remembers whether a new node of the group takes the class.
-func (c *class) answer(g *group, ok bool) {
-	if c.answers == nil {
-		c.answers = map[*group]bool{}
-	}
-	c.answers[g] = ok
+	c.answers[g] = c.admits(g.Template)
+	return c.answers[g]
 }
 
 // ask asks whether an empty new node of the group takes a pod of the class.
@@ -148,7 +153,7 @@ func (p *planner) ask(c *class, g *group) (fits bool, reasons []string, err erro
 	}
 	node, reasons, err := p.sim.Place(c.pods[0].pod, name)
 	if err == nil {
-		c.answer(g, node != "")
+		c.answers[g] = node != ""
 	}
 	return node != "", reasons, err
 }
@@ -172,10 +177,10 @@ func (p *planner) measureRoom(g *group) error {
 // has room for, as where they keep away from each other. Where the next node
 // of the group takes none either, it is not the node that limits them.
 func (p *planner) measure(c *class, o *option) (limited bool, err error) {
-	if c.plain || c.measured || o.perNode == 1 {
+	if c.plain || c.measured != nil || o.perNode == 1 {
 		return false, nil
 	}
-	c.measured = true
+	c.measured = o.group
 	p.sim.Fork()
 	defer p.sim.Revert()
 	one, other := o.group.nextName(), o.group.nextName()+"-beside"

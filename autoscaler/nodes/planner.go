@@ -23,6 +23,7 @@ type planner struct {
 	used     map[string]bool // nodes that a pod was placed on
 	total    totals
 	present  []string // names of the nodes that are ready
+	landed   int      // pods that found their node
 	opens    []*openNode
 	open     map[string]*openNode
 	failures []failure
@@ -44,7 +45,8 @@ type group struct {
 	helped     []types.NamespacedName
 	belowMin   int
 	capacity   capacity
-	room       amounts // what a new node leaves for pods, once measured
+	room       amounts   // what a new node leaves for pods, once measured
+	spare      *openNode // added to the simulation for nothing
 }
 
 // size is the number of nodes that the group will have.

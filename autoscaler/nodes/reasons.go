@@ -15,8 +15,11 @@ import (
 const enoughNames = 5
 
 // unhelped reports the pods of the class, which differ in nothing that matters.
-func (p *planner) unhelped(c *class, present []string, refused refusals) {
-	groups := p.explain(c, refused)
+func (p *planner) unhelped(c *class) {
+	// Asked for once more: nodes that were added since may have changed the
+	// refusal, or take the pod.
+	present := p.place(c)
+	groups := p.explain(c, c.refused)
 	for _, pod := range c.pods {
 		p.decision.Unhelped = append(p.decision.Unhelped, Unhelped{Pod: pod.key(), Forecast: pod.forecast, Present: present, Groups: groups})
 	}
