@@ -76,6 +76,18 @@ func simulate(t testing.TB, objects ...runtime.Object) *simulator.Simulator {
 	return s
 }
 
+// counting counts the questions.
+type counting struct {
+	*simulator.Session
+	asked, named int
+}
+
+func (c *counting) Place(pod *v1.Pod, among ...string) (string, []string, error) {
+	c.asked++
+	c.named += len(among)
+	return c.Session.Place(pod, among...)
+}
+
 func (s *story) decide(b *testing.B) {
 	sim := simulate(b, s.objects...)
 	b.ReportAllocs()
@@ -84,7 +96,8 @@ func (s *story) decide(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		d := nodes.Decide(s.in, session)
+		counted := &counting{Session: session}
+		d := nodes.Decide(s.in, counted)
 		var memory goruntime.MemStats
 		goruntime.ReadMemStats(&memory)
 		session.Close()
@@ -98,6 +111,7 @@ func (s *story) decide(b *testing.B) {
 		for _, pod := range s.in.Pending {
 			wanted += pod.Spec.Containers[0].Resources.Requests.Cpu().MilliValue()
 		}
+		b.ReportMetric(float64(counted.asked), "questions")
 		b.ReportMetric(float64(added), "nodes")
 		b.ReportMetric(float64(s.bound), "bound")
 		b.ReportMetric(float64(bought)/float64(wanted), "cores/core")
