@@ -170,6 +170,7 @@ func (p *planner) grow(chosen *choice, c *class) (grown, ok bool) {
 		before := len(c.pods)
 		p.fill(c, n)
 		if len(c.pods) < before {
+			c.from = len(p.opens) - 1
 			return true, true
 		}
 		p.spare(n)
@@ -181,8 +182,9 @@ func (p *planner) grow(chosen *choice, c *class) (grown, ok bool) {
 // fill puts pods of the class on an open node while there seems to be room.
 func (p *planner) fill(c *class, n *openNode) {
 	for placed := 0; len(c.pods) > 0 && (placed == 0 || c.demand.fits(n.room)); placed++ {
-		if c.perNode > 0 && placed >= c.perNode && n.group == c.measured {
-			return
+		full := c.perNode > 0 && placed >= c.perNode && (c.alone || n.group == c.measured)
+		if full || c.fickle && placed > 0 {
+			return // to the others of a fickle class, all open nodes are offered
 		}
 		node, _, err := p.sim.Place(c.pods[0].pod, n.name)
 		if !p.answered(err) {

@@ -34,6 +34,7 @@ type class struct {
 	// measured on a group; 0 is not known to be limited.
 	perNode  int
 	measured *group
+	alone    bool // one to a node, as their spec says
 	// promised counts the pods that were reckoned with when nodes were added for others.
 	promised int
 	answers  map[*group]bool // of empty new nodes, the last
@@ -73,7 +74,7 @@ func (p *planner) classes(found []candidate) []*class {
 		added.anywhere = added.volume == nil && len(c.pod.Spec.NodeSelector) == 0 && (affinity == nil || affinity.NodeAffinity == nil)
 		added.fickle = slot || fickle(&c.pod.Spec)
 		added.plain = !added.fickle && plain(&c.pod.Spec)
-		if alone(c.pod) {
+		if added.alone = alone(c.pod); added.alone {
 			added.perNode = 1
 		}
 		classes = append(classes, added)
