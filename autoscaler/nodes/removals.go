@@ -114,7 +114,7 @@ func (r *remover) settle(n *node) error {
 // movable returns the pods of a node that have to go elsewhere, by name, the number of those that
 // end there meanwhile, and the first obstacle.
 func (r *remover) movable(n *node) (pods []*v1.Pod, ending int, obstacle drain.Verdict) {
-	for _, pod := range slices.SortedFunc(slices.Values(n.Pods), byName) {
+	for _, pod := range slices.SortedFunc(slices.Values(n.Pods), podsByName) {
 		v := r.judge.Pod(pod)
 		switch v.Fate {
 		case drain.Ends:
@@ -134,7 +134,7 @@ func (r *remover) movable(n *node) (pods []*v1.Pod, ending int, obstacle drain.V
 	return pods, ending, obstacle
 }
 
-func byName(a, b *v1.Pod) int {
+func podsByName(a, b *v1.Pod) int {
 	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 }
 
@@ -166,14 +166,14 @@ func (r *remover) moveAway(n *node, pods []*v1.Pod) (moves []Move, why string, e
 	}
 	for _, pod := range inOrder(pods, r.largest) {
 		if priority(pod) < r.in.Config.ExpendablePriority {
-			moves = append(moves, Move{Pod: keyOf(pod)})
+			moves = append(moves, Move{Pod: nameOf(pod)})
 			continue
 		}
 		to, why, err := r.placeStaying(successor(pod))
 		if why != "" || err != nil {
 			return nil, fmt.Sprintf("pod %s/%s has no place elsewhere: %s", pod.Namespace, pod.Name, why), err
 		}
-		moves = append(moves, Move{keyOf(pod), to})
+		moves = append(moves, Move{nameOf(pod), to})
 	}
 	placed := make([]string, len(reserve))
 	for i, pod := range reserve {
@@ -235,12 +235,12 @@ func inOrder(pods []*v1.Pod, largest capacity) []*v1.Pod {
 		return cmp.Or(
 			cmp.Compare(priority(b), priority(a)),
 			cmp.Compare(needsOf(b).of(largest), needsOf(a).of(largest)),
-			byName(a, b),
+			podsByName(a, b),
 		)
 	})
 }
 
-func keyOf(pod *v1.Pod) types.NamespacedName {
+func nameOf(pod *v1.Pod) types.NamespacedName {
 	return types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}
 }
 
