@@ -123,6 +123,7 @@ type history struct {
 	// created are the answers to dry-run creates, by what was asked for.
 	created map[string]creation
 	nodes   nodeHistory
+	futures futureHistory
 	rivals  rivalHistory
 	drains  drainHistory
 	volumes volumeHistory

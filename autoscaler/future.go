@@ -9,62 +9,134 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/klog/v2"
 	deploymentutil "k8s.io/kubernetes/pkg/controller/deployment/util"
+	quotacore "k8s.io/kubernetes/pkg/quota/v1/evaluator/core"
+	"k8s.io/utils/clock"
 
 	"github.com/berth-dev/berth/autoscaler/forecast"
+	"github.com/berth-dev/berth/autoscaler/vertical/resize"
 	"github.com/berth-dev/berth/plugins/statefulset"
 )
 
 // scaled names what a replica decision was made for.
 type scaled struct{ kind, namespace, name string }
 
+// futureHistory is what one forecast leaves for the next.
+type futureHistory struct {
+	engine forecast.History
+	// expected is what the last evaluation of each HPA lets expect.
+	expected map[types.UID]expectation
+	// created are the answers to dry-run creates of pods that have no live one to copy.
+	created map[forecast.Key]firstborn
+	// unhelped are the pods that found no place in the last node decision, and why.
+	unhelped map[types.NamespacedName]string
+	// held is what was said last of each workload.
+	held map[forecast.Key]string
+}
+
 // foresee turns the decided replicas, and those that were asked for by others,
 // into the pods that are not there yet.
 func (c *Conductor) foresee(ctx context.Context, decided []*replicas, pods []*corev1.Pod) forecast.Decision {
-	desired := map[scaled]int{}
-	for _, r := range decided {
-		if gv, err := schema.ParseGroupVersion(r.hpa.Spec.ScaleTargetRef.APIVersion); err != nil || gv.Group != appsv1.GroupName {
-			continue // of another group: its pods are known once they are there
-		}
-		if r.input.Scale.Absent == "" && !r.failed {
-			ref := r.hpa.Spec.ScaleTargetRef
-			desired[scaled{ref.Kind, r.hpa.Namespace, ref.Name}] = int(r.decision.DesiredReplicas)
-		}
+	in := forecast.Input{
+		Now: c.now(), Budget: int(*c.config.Nodes.MaxForecastPods), Timeout: c.config.Nodes.ForecastTimeout.Duration,
+		Workloads: c.workloads(c.expect(decided), pods),
+		Classes:   c.reader.Classes(), DefaultStorageClass: c.reader.DefaultStorageClass(),
+		Quotas: c.reader.Quotas(), Meters: meters(),
+		Unhelped: c.history.futures.unhelped, ResizeMark: resize.RecordAnnotation, History: c.history.futures.engine,
 	}
+	c.askFirstborns(ctx, in.Workloads)
+	d := forecast.Decide(in)
+	c.history.futures.engine = d.History
+	c.tellForecast(ctx, d)
+	return d
+}
+
+// meters measure as the API server does. Of pods that are to come none is on its way out, which is what the clock is for.
+func meters() forecast.Meters {
+	return forecast.Meters{Pods: quotacore.NewPodEvaluator(nil, clock.RealClock{}), Claims: quotacore.NewPersistentVolumeClaimEvaluator(nil)}
+}
+
+// workloads are those that lack pods, or may soon.
+func (c *Conductor) workloads(expected expectations, pods []*corev1.Pod) []forecast.Workload {
 	owned := byController(pods)
-	in := forecast.Input{Budget: int(*c.config.Nodes.MaxForecastPods), DefaultStorageClass: c.reader.DefaultStorageClass()}
+	var all []forecast.Workload
+	add := func(w forecast.Workload) {
+		w.Reserve = expected.reserve[scaled{w.Kind, w.Namespace, w.Name}]
+		all = append(all, w)
+	}
 	for _, set := range c.reader.StatefulSets() {
-		if set.DeletionTimestamp != nil {
-			continue
+		if set.DeletionTimestamp == nil {
+			name := scaled{"StatefulSet", set.Namespace, set.Name}
+			replicas := replicasOf(set.Spec.Replicas, expected.desired, name)
+			add(forecast.OfSet(set, replicas, owned[set.UID], c.claimsOf(set, max(replicas, expected.reserve[name]))))
 		}
-		replicas := replicasOf(set.Spec.Replicas, desired, scaled{"StatefulSet", set.Namespace, set.Name})
-		in.Workloads = append(in.Workloads, forecast.OfSet(set, replicas, owned[set.UID], c.claimsOf(set, replicas)))
 	}
 	replicaSets := byController(c.reader.ReplicaSets())
 	for _, deployment := range c.reader.Deployments() {
-		// Pods that the API server refuses, for a quota say, never come.
-		if deployment.DeletionTimestamp != nil || refusedPods(deployment) {
-			continue
-		}
-		replicas := replicasOf(deployment.Spec.Replicas, desired, scaled{"Deployment", deployment.Namespace, deployment.Name})
-		var existing []*corev1.Pod
-		for _, replicaSet := range replicaSets[deployment.UID] {
-			existing = append(existing, owned[replicaSet.UID]...)
-		}
-		// To find the newest ReplicaSet costs a comparison of templates.
-		if alive(existing) < replicas {
-			newest := deploymentutil.FindNewReplicaSet(deployment, replicaSets[deployment.UID])
-			in.Workloads = append(in.Workloads, forecast.OfDeployment(deployment, newest, replicas, existing))
+		if deployment.DeletionTimestamp == nil {
+			c.addDeployment(deployment, replicaSets[deployment.UID], owned, expected, add)
 		}
 	}
-	d := forecast.Decide(in)
-	for _, held := range d.Held {
-		klog.FromContext(ctx).V(2).Info("Pods that will come are not planned for", "kind", held.Kind, "namespace", held.Namespace, "name", held.Name, "pods", held.Pods, "reason", held.Reason)
+	for _, set := range c.reader.ReplicaSets() {
+		if set.DeletionTimestamp == nil && !ofDeployment(set) {
+			w := forecast.OfReplicaSet(set, replicasOf(set.Spec.Replicas, expected.desired, scaled{"ReplicaSet", set.Namespace, set.Name}), owned[set.UID])
+			for _, condition := range set.Status.Conditions {
+				if condition.Type == appsv1.ReplicaSetReplicaFailure {
+					w.Refused = refusedPods(condition.Status, condition.Message)
+				}
+			}
+			add(w)
+		}
 	}
-	return d
+	for _, controller := range c.reader.Controllers() {
+		if controller.DeletionTimestamp == nil {
+			w := forecast.OfController(controller, replicasOf(controller.Spec.Replicas, expected.desired, scaled{"ReplicationController", controller.Namespace, controller.Name}), owned[controller.UID])
+			for _, condition := range controller.Status.Conditions {
+				if condition.Type == corev1.ReplicationControllerReplicaFailure {
+					w.Refused = refusedPods(condition.Status, condition.Message)
+				}
+			}
+			add(w)
+		}
+	}
+	all = append(all, c.foreign(expected, all)...)
+	all = append(all, c.operated(pods)...)
+	giveSizes(all, c.tables())
+	return all
+}
+
+func (c *Conductor) addDeployment(deployment *appsv1.Deployment, sets []*appsv1.ReplicaSet, owned map[types.UID][]*corev1.Pod, expected expectations, add func(forecast.Workload)) {
+	name := scaled{"Deployment", deployment.Namespace, deployment.Name}
+	replicas := replicasOf(deployment.Spec.Replicas, expected.desired, name)
+	var existing []*corev1.Pod
+	for _, set := range sets {
+		existing = append(existing, owned[set.UID]...)
+	}
+	// To find the newest ReplicaSet costs a comparison of templates.
+	if alive(existing) >= max(replicas, expected.reserve[name]) {
+		return
+	}
+	w := forecast.OfDeployment(deployment, deploymentutil.FindNewReplicaSet(deployment, sets), replicas, existing)
+	for _, condition := range deployment.Status.Conditions {
+		if condition.Type == appsv1.DeploymentReplicaFailure {
+			w.Refused = refusedPods(condition.Status, condition.Message)
+		}
+	}
+	add(w)
+}
+
+func ofDeployment(set *appsv1.ReplicaSet) bool {
+	owner := metav1.GetControllerOfNoCopy(set)
+	return owner != nil && kindOf(owner) == "Deployment"
+}
+
+// refusedPods is why the pods of a controller do not come: it was refused the last one, for a quota say.
+func refusedPods(status corev1.ConditionStatus, message string) string {
+	if status != corev1.ConditionTrue {
+		return ""
+	}
+	return "its pods are refused: " + message
 }
 
 // claimsOf returns the names of a set's claims that exist, for the ordinals it will have.
@@ -115,15 +187,6 @@ func alive(pods []*corev1.Pod) int {
 		}
 	}
 	return n
-}
-
-func refusedPods(deployment *appsv1.Deployment) bool {
-	for _, condition := range deployment.Status.Conditions {
-		if condition.Type == appsv1.DeploymentReplicaFailure {
-			return condition.Status == corev1.ConditionTrue
-		}
-	}
-	return false
 }
 
 // byController groups objects by the UID of their controller.

@@ -92,15 +92,15 @@ func (c *Conductor) placeNodes(ctx context.Context, in nodes.Input, present []*c
 			return nodes.Decision{}, fmt.Errorf("claim %s/%s of a future pod: %w", claim.Namespace, claim.Name, err)
 		}
 	}
-	in.Forecast = future.Pods
+	var again []*corev1.Pod
 	for _, room := range c.rooms(pods) {
 		next := recreated(room.Pod, room.Sizes)
 		if err := c.replace(simulation, room.Pod, next); err != nil {
 			klog.FromContext(ctx).Error(err, "A pod that is to be re-created is planned for beside itself", "pod", klog.KObj(room.Pod))
 		}
-		in.Forecast = append(in.Forecast, next)
+		again = append(again, next)
 	}
-	return nodes.Decide(in, simulation), nil
+	return c.decideInOrder(in, simulation, future.Pods, again), nil
 }
 
 // nodeInput is the part of the engine's input that nobody has to be asked for.

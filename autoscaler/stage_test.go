@@ -119,6 +119,7 @@ func (sc scene) perform(t *testing.T, play func(*stage)) {
 			objects = append(objects, hpa)
 		}
 		s.kube = fake.NewClientset(append(objects, sc.objects...)...)
+		s.kube.PrependReactor("create", "pods", dryRun)
 		s.vpa = vpafake.NewSimpleClientset(sc.vpas...)
 
 		c, err := config.Parse([]byte("apiVersion: config.berth.dev/v1alpha1\nkind: AutoscalerConfiguration\n" + sc.config))
@@ -189,6 +190,15 @@ func (sc scene) perform(t *testing.T, play func(*stage)) {
 		s.apis.calls.Wait()
 		s.pass(2 * time.Second) // the scheduler's metrics recorder looks at its context once a second
 	})
+}
+
+// dryRun answers creates that store nothing, which a tracker knows nothing of.
+func dryRun(action clienttesting.Action) (bool, runtime.Object, error) {
+	create, ok := action.(clienttesting.CreateActionImpl)
+	if !ok || len(create.CreateOptions.DryRun) == 0 {
+		return false, nil, nil
+	}
+	return true, create.GetObject().DeepCopyObject(), nil
 }
 
 // List is the metrics API: every pod uses as much as the story says.

@@ -44,7 +44,7 @@ func (c *Conductor) successorOf(pod *corev1.Pod) (*corev1.Pod, string) {
 		if set == nil || set.UID != owner.UID {
 			return nil, fmt.Sprintf("its %s %s is not there", kind, owner.Name)
 		}
-		next = forecast.Workload{Namespace: set.Namespace, Name: set.Name, Controller: owner, Template: set.Spec.Template}.Made(0)
+		next = forecast.Workload{Namespace: set.Namespace, Name: set.Name, Controller: owner, Template: &set.Spec.Template}.Made(0)
 		next.Name, next.GenerateName = "", set.Name+"-"
 	default:
 		next = recreated(pod, nil)

@@ -33,6 +33,7 @@ type Telemetry struct {
 	releases         *metrics.CounterVec
 	resizes          *metrics.CounterVec
 	waitingForSize   *metrics.Gauge
+	forecastPods     *metrics.GaugeVec
 }
 
 // NewTelemetry makes the metrics of the loop and registers them, all in one call.
@@ -95,8 +96,9 @@ func NewTelemetry(register func(...metrics.Registerable)) *Telemetry {
 			Subsystem: subsystem, Name: "pods_waiting_for_size", StabilityLevel: metrics.ALPHA,
 			Help: "Pods that should have another size and wait for it.",
 		}),
+		forecastPods: newForecastPods(),
 	}
-	register(t.resizes, t.waitingForSize, t.tickDuration, t.metricsDuration, t.queriesUnasked, t.rescales, t.refusals, t.horizontalState, t.verticalState, t.nodesState, t.checkpointWrites, t.nodeChanges, t.nodesDraining, t.unremovableNodes, t.drainsUndone, t.unhelpedPods, t.policies, t.lostVolumes, t.releases)
+	register(t.forecastPods, t.resizes, t.waitingForSize, t.tickDuration, t.metricsDuration, t.queriesUnasked, t.rescales, t.refusals, t.horizontalState, t.verticalState, t.nodesState, t.checkpointWrites, t.nodeChanges, t.nodesDraining, t.unremovableNodes, t.drainsUndone, t.unhelpedPods, t.policies, t.lostVolumes, t.releases)
 	return t
 }
 

@@ -44,6 +44,9 @@ func TestParseFillsDefaults(t *testing.T) {
 	if c.Vertical.Mode != Act || c.Vertical.RecommenderName != "berth" {
 		t.Errorf("pods get their recommendations by default, got %+v", c.Vertical)
 	}
+	if c.Nodes.ForecastTimeout.Duration != 10*time.Minute {
+		t.Errorf("forecastTimeout %s, want 10m", c.Nodes.ForecastTimeout.Duration)
+	}
 	if !*c.LeaderElection.LeaderElect || c.LeaderElection.ResourceName != Name || c.LeaderElection.ResourceLock != "leases" {
 		t.Errorf("leader election is on by default, got %+v", c.LeaderElection)
 	}
@@ -139,6 +142,7 @@ func TestParseRefuses(t *testing.T) {
 		"no time to evict":   {minimal + "nodes: {maxPodEvictionTime: 0s}", []string{"nodes.maxPodEvictionTime", "0s", "at least 1s"}},
 		"negative drains":    {minimal + "nodes: {maxDrains: -1}", []string{"nodes.maxDrains", "-1", "negative"}},
 		"negative removals":  {minimal + "nodes: {maxEmptyRemovals: -1}", []string{"nodes.maxEmptyRemovals", "-1", "negative"}},
+		"foreseen too short": {minimal + "nodes: {forecastTimeout: -1s}", []string{"nodes.forecastTimeout", "-1s", "at least 0s"}},
 		"max below min":      {strings.Replace(group, "min: 0", "min: 11", 1), []string{"nodes.groups[0].max", "10"}},
 		"no capacity":        {strings.Replace(group, `cpu: "4", `, "", 1), []string{"nodes.groups[0].template.capacity[cpu]"}},
 		"bad zone label":     {strings.Replace(group, ": zone-a}", ": 'zone a'}", 1), []string{"nodes.groups[0].template.labels[topology.kubernetes.io/zone]", "zone a"}},

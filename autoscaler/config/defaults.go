@@ -61,6 +61,7 @@ func (c *Autoscaler) Default() {
 	setDuration(&c.Nodes.MaxNodeProvisionTime, 15*time.Minute)
 	setDuration(&c.Nodes.SimulationTimeout, 30*time.Second)
 	setPointer(&c.Nodes.MaxForecastPods, 1000)
+	setDuration(&c.Nodes.ForecastTimeout, 10*time.Minute)
 	setPointer(&c.Nodes.ExpendablePriority, -10)
 	setDuration(&c.Nodes.ExternalGRPC.Timeout, 5*time.Second)
 	if len(c.Nodes.Expanders) == 0 {

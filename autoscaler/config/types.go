@@ -223,6 +223,10 @@ type Nodes struct {
 	// MaxForecastPods bounds the pods that do not exist yet and are
 	// simulated in one tick. Defaults to 1000.
 	MaxForecastPods *int32 `json:"maxForecastPods,omitempty"`
+	// ForecastTimeout is how long nodes are kept for pods that do not come although no node is in their way:
+	// their controller is down, say, or a lower ordinal does not become ready. A set whose pods
+	// need longer than this to become ready wants a longer one. Zero is for ever. Defaults to 10m.
+	ForecastTimeout *metav1.Duration `json:"forecastTimeout,omitempty"`
 	// Expanders choose among the groups that can take the pods that wait: the first
 	// one does, each of the others where those before it find groups equal.
 	// Defaults to least-waste.

@@ -21,6 +21,7 @@ func (n *Nodes) validate(path *field.Path) field.ErrorList {
 	errs = append(errs, atLeast(path.Child("delayAfterAdd"), n.DelayAfterAdd, 0)...)
 	errs = append(errs, atLeast(path.Child("maxNodeProvisionTime"), n.MaxNodeProvisionTime, time.Second)...)
 	errs = append(errs, atLeast(path.Child("simulationTimeout"), n.SimulationTimeout, 100*time.Millisecond)...)
+	errs = append(errs, atLeast(path.Child("forecastTimeout"), n.ForecastTimeout, 0)...)
 	if *n.MaxForecastPods < 0 {
 		errs = append(errs, field.Invalid(path.Child("maxForecastPods"), *n.MaxForecastPods, "must not be negative"))
 	}

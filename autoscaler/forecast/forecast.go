@@ -4,53 +4,100 @@
 // Package forecast turns replica decisions into the pods that will exist once
 // they are carried out.
 //
-// Decide is a pure function. A future pod looks to the scheduler's plugins as
-// the real one will: a slot of a set has its ordinal's name, labels and claims,
+// Decide is a pure function: time and history are values in, the new history
+// is a value out. A future pod looks to the scheduler's plugins as the real
+// one will: a slot of a set has its ordinal's name, labels, claims and size,
 // and all missing ordinals are returned at once, whatever the set's pod
-// management policy. Pods that exist are never returned again, and a claim
-// that exists is never returned as one to come.
+// management policy.
 //
 // Pods are copies of a live pod of the same revision, with what admission has
-// put into it, or are made from the template where there is none. The number
-// of pods is bounded by a budget that is shared evenly, lower ordinals first.
+// put into it; else of the pod that the API server would create; else they
+// are made from the template.
+//
+// Invariants, each a property test:
+//   - a workload never has more pods than are desired of it, existing and
+//     future ones together, and with the reserve never more than that allows;
+//   - no two names and no two UIDs are the same, and a pod or a claim that
+//     exists is never returned;
+//   - no ResourceQuota is overdrawn, and the budget is never passed;
+//   - each missing pod is either returned or held for a reason;
+//   - equal input gives an equal decision, whatever the order of the input.
+//
+// README.md says whose pods are forecast, and what is not known of them.
 package forecast
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Input is everything that a forecast depends on.
 type Input struct {
-	// Budget is the most pods that are returned.
-	Budget    int
+	Now time.Time
+	// Budget is the most pods that are returned, those of the reserve included.
+	Budget int
+	// Timeout is how long pods are foreseen that do not come although nothing
+	// is in their way; zero is for ever.
+	Timeout   time.Duration
 	Workloads []Workload
-	// DefaultStorageClass is the class of claims that name none.
+	// Classes are the StorageClasses, DefaultStorageClass is the one of claims
+	// that name none.
+	Classes             []*storagev1.StorageClass
 	DefaultStorageClass string
+	// Quotas bound what may be created, as Meters measure it.
+	Quotas []*v1.ResourceQuota
+	Meters Meters
+	// Unhelped are the pods, future ones too, that no node and no node group
+	// could take when they were asked for last, and why.
+	Unhelped map[types.NamespacedName]string
+	// ResizeMark is the annotation of pods that were resized after they were created.
+	ResizeMark string
+	History    History
 }
 
-// Workload is something that has replicas. OfSet and OfDeployment make it from
-// API objects.
+// Workload is something that has replicas.
 type Workload struct {
 	Kind            string
 	Namespace, Name string
-	// Desired is the number of replicas after this round's decision.
-	Desired int
+	// Desired is the number of replicas after this round's decision, Reserve
+	// that which decisions to come may bring, if it is more.
+	Desired, Reserve int
+	// Generation is that of the workload's spec.
+	Generation int64
 	// Controller will own the pods; nil while it does not exist.
 	Controller *metav1.OwnerReference
-	// Template is what pods are made from where there is no sample.
-	Template v1.PodTemplateSpec
-	// RevisionLabel and Revision are carried by pods made from Template.
+	// Template is what pods are made from where there is no sample; nil where
+	// it is not known.
+	Template *v1.PodTemplateSpec
+	// RevisionLabel and Revision are carried by pods made from Template. Where
+	// pods carry none, those are of it that have its containers and images.
 	RevisionLabel, Revision string
 	// Pods are the existing pods.
 	Pods []*v1.Pod
 	// Slots is nil for a workload whose pods are interchangeable.
 	Slots *Slots
+	// Shaped are the missing pods of an operator's set, which Twin makes. With
+	// them Desired, Reserve and Template say nothing.
+	Shaped []*v1.Pod
+	// Sizes are given to the pods when they are created, the first that fits.
+	Sizes []Size
+	// Created is what the API server would make of the pod that Unsampled returned.
+	Created *v1.Pod
+	// Refused says why no pod comes; empty where nothing is known against it.
+	Refused string
 }
+
+// Key names a workload.
+type Key struct{ Kind, Namespace, Name string }
+
+// Key is that of the workload.
+func (w Workload) Key() Key { return Key{w.Kind, w.Namespace, w.Name} }
 
 // Slots is what makes the pods of a set different from each other.
 type Slots struct {
@@ -60,6 +107,9 @@ type Slots struct {
 	Ordered bool
 	// Service is the name of the governing service.
 	Service string
+	// Partition is how many of the first slots still get the pod of Before.
+	Partition int
+	Before    string
 	// Selector labels every claim.
 	Selector map[string]string
 	// Claims are the claim templates, Existing the names of the claims that exist.
@@ -70,10 +120,14 @@ type Slots struct {
 // Decision is what will exist.
 type Decision struct {
 	Pods []*v1.Pod
-	// Claims are those of Pods that do not exist yet.
+	// Reserve are the pods that the next decisions may bring beyond those.
+	Reserve []*v1.Pod
+	// Claims are those of Pods and Reserve that do not exist yet.
 	Claims []*v1.PersistentVolumeClaim
 	// Held are the workloads that lack pods which are not returned, and why.
 	Held []Held
+	// History is the input of the next call.
+	History History
 }
 
 // Held is a number of missing pods that are not forecast.
@@ -89,126 +143,26 @@ func Decide(in Input) Decision {
 	workloads := slices.SortedFunc(slices.Values(in.Workloads), func(a, b Workload) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
 	})
-	var d Decision
-	gaps := make([]gap, len(workloads))
+	d := Decision{History: History{Waits: map[Key]Wait{}}}
+	lines := make([]*line, len(workloads))
 	for i, w := range workloads {
-		gaps[i] = w.gap(in.Budget)
+		lines[i] = &line{Workload: w, gap: w.gap(in), classes: classes{in.Classes, in.DefaultStorageClass}, mark: in.ResizeMark}
+		lines[i].await(in)
 	}
-	share(gaps, in.Budget)
-	for i, w := range workloads {
-		g := gaps[i]
-		if held := g.missing - g.granted; held > 0 {
-			reason := g.reason
-			if reason == "" {
-				reason = fmt.Sprintf("the budget of %d future pods is used up", in.Budget)
-			}
-			d.Held = append(d.Held, Held{w.Kind, w.Namespace, w.Name, held, reason})
+	budget := in.Budget
+	quotas := newQuotas(in.Quotas, in.Meters)
+	share(lines, quotas, &budget, func(l *line) *queue { return &l.decided })
+	share(lines, quotas, &budget, func(l *line) *queue { return &l.reserve })
+	for _, l := range lines {
+		d.Pods = append(d.Pods, l.decided.pods...)
+		d.Reserve = append(d.Reserve, l.reserve.pods...)
+		d.Claims = append(d.Claims, l.claims...)
+		if held := l.missing - len(l.decided.pods); held > 0 {
+			d.Held = append(d.Held, Held{l.Kind, l.Namespace, l.Name, held, l.why(in.Budget)})
 		}
-		sample := w.sample()
-		for _, index := range g.indices[:g.granted] {
-			pod := w.pod(sample, index)
-			d.Pods = append(d.Pods, pod)
-			d.Claims = append(d.Claims, w.claims(index, in.DefaultStorageClass)...)
+		if l.expired || len(l.decided.pods) > 0 {
+			d.History.Waits[l.Key()] = l.wait
 		}
 	}
 	return d
-}
-
-// gap is what a workload lacks.
-type gap struct {
-	missing int
-	// indices are the ordinals, or for interchangeable pods the numbers, of
-	// those that may be forecast, at most as many as the budget.
-	indices []int
-	granted int
-	// reason says why there are fewer indices than missing pods; empty when
-	// it is the budget.
-	reason string
-}
-
-func (w Workload) gap(budget int) gap {
-	if len(w.Template.Spec.SchedulingGates) > 0 {
-		return gap{missing: w.lacking(), reason: fmt.Sprintf("its pods wait for the scheduling gate %s", w.Template.Spec.SchedulingGates[0].Name)}
-	}
-	if w.Slots == nil {
-		g := gap{missing: w.lacking()}
-		for i := range min(g.missing, budget) {
-			g.indices = append(g.indices, i)
-		}
-		return g
-	}
-	return w.slotGap(budget)
-}
-
-// slotGap finds the missing ordinals. Where they are filled in order, those
-// above a pod that cannot become ready are not forecast.
-func (w Workload) slotGap(budget int) gap {
-	present := make(map[string]*v1.Pod, len(w.Pods))
-	for _, pod := range w.Pods {
-		present[pod.Name] = pod
-	}
-	g := gap{missing: w.lacking()}
-	for ordinal := w.Slots.Start; ordinal < w.Slots.Start+w.Desired && len(g.indices) < min(budget, g.missing); ordinal++ {
-		pod := present[w.slotName(ordinal)]
-		if pod == nil {
-			g.indices = append(g.indices, ordinal)
-			continue
-		}
-		if why := stuck(pod); why != "" && w.Slots.Ordered {
-			g.reason = fmt.Sprintf("%s must be ready first and cannot be: %s", pod.Name, why)
-			break
-		}
-	}
-	return g
-}
-
-// lacking is the number of pods that will come.
-func (w Workload) lacking() int {
-	if w.Slots == nil {
-		return max(0, w.Desired-len(slices.DeleteFunc(slices.Clone(w.Pods), over)))
-	}
-	// A slot's pod that is on its way out comes back to the room that it
-	// leaves, so it is not counted as lacking until it is gone.
-	lacking := w.Desired
-	for _, pod := range w.Pods {
-		if ordinal, ok := w.ordinal(pod); ok && ordinal >= w.Slots.Start && ordinal < w.Slots.Start+w.Desired {
-			lacking--
-		}
-	}
-	return max(0, lacking)
-}
-
-// over tells that the pod does not count as a replica any more.
-func over(pod *v1.Pod) bool {
-	return pod.DeletionTimestamp != nil || pod.Status.Phase == v1.PodSucceeded || pod.Status.Phase == v1.PodFailed
-}
-
-// share grants the budget evenly: one pod to each that still lacks one, in
-// their order, until it is used up.
-func share(gaps []gap, budget int) {
-	for granted := true; granted && budget > 0; {
-		granted = false
-		for i := range gaps {
-			if g := &gaps[i]; budget > 0 && g.granted < len(g.indices) {
-				g.granted++
-				budget--
-				granted = true
-			}
-		}
-	}
-}
-
-// stuck says why a pod cannot become ready without someone's help; empty when it may.
-func stuck(pod *v1.Pod) string {
-	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
-		if status.State.Waiting == nil {
-			continue
-		}
-		switch reason := status.State.Waiting.Reason; reason {
-		case "CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull",
-			"CreateContainerConfigError", "CreateContainerError", "RunContainerError":
-			return fmt.Sprintf("container %s: %s", status.Name, reason)
-		}
-	}
-	return ""
 }

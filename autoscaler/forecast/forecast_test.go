@@ -4,10 +4,7 @@
 package forecast
 
 import (
-	"fmt"
 	"math"
-	"math/rand"
-	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -47,6 +44,9 @@ func pod(name, revision string) *v1.Pod {
 		Status: v1.PodStatus{Phase: v1.PodRunning, PodIP: "10.0.0.1"},
 	}
 }
+
+// on is the input of a decision upon workloads.
+func on(workloads ...Workload) Input { return Input{Budget: 10, Workloads: workloads} }
 
 func broken(p *v1.Pod) *v1.Pod {
 	p.Status.ContainerStatuses = []v1.ContainerStatus{{Name: "db", State: v1.ContainerState{Waiting: &v1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}}}
@@ -152,12 +152,12 @@ func TestDecide(t *testing.T) {
 		},
 		"a deployment lacks what does not run": {
 			workloads: []Workload{OfDeployment(deployment, rs, 3, []*v1.Pod{leaving, failed, pod("web-z", "")})},
-			want:      []string{"web-forecast-0", "web-forecast-1"},
+			want:      []string{"web-forecast-Deployment-0", "web-forecast-Deployment-1"},
 		},
 		"the budget is shared, lower ordinals first": {
 			budget:    5,
 			workloads: []Workload{OfSet(set("db"), math.MaxInt32, nil, nil), OfDeployment(deployment, nil, 2, nil)},
-			want:      []string{"web-forecast-0", "web-forecast-1", "db-0", "db-1", "db-2"}, claims: 3,
+			want:      []string{"web-forecast-Deployment-0", "web-forecast-Deployment-1", "db-0", "db-1", "db-2"}, claims: 3,
 			held: []Held{{"StatefulSet", "prod", "db", math.MaxInt32 - 3, "the budget of 5 future pods is used up"}},
 		},
 	}
@@ -209,53 +209,6 @@ func TestSample(t *testing.T) {
 				t.Error("the pod is not made from the template")
 			}
 		})
-	}
-}
-
-func TestProperties(t *testing.T) {
-	r := rand.New(rand.NewSource(1))
-	for range 300 {
-		in := Input{Budget: r.Intn(20)}
-		desired := 0
-		for w := range r.Intn(5) {
-			s, n := set(fmt.Sprintf("db-%d", w)), r.Intn(12)
-			var pods []*v1.Pod
-			for i := range 12 {
-				if r.Intn(3) == 0 {
-					pods = append(pods, pod(fmt.Sprintf("db-%d-%d", w, i), "rev-2"))
-				}
-			}
-			desired += n
-			in.Workloads = append(in.Workloads, OfSet(s, n, pods, nil))
-		}
-		d := Decide(in)
-		if len(d.Pods) > in.Budget {
-			t.Fatalf("%d pods, budget %d", len(d.Pods), in.Budget)
-		}
-		exists, held := map[string]bool{}, 0
-		for _, w := range in.Workloads {
-			for _, p := range w.Pods {
-				if ordinal, ok := w.ordinal(p); ok && ordinal < w.Desired {
-					exists[p.Name] = true
-				}
-			}
-		}
-		for _, h := range d.Held {
-			held += h.Pods
-		}
-		if got := len(exists) + len(d.Pods) + held; got != desired {
-			t.Fatalf("%d existing + %d forecast + %d held, want %d", len(exists), len(d.Pods), held, desired)
-		}
-		for _, p := range d.Pods {
-			if exists[p.Name] {
-				t.Fatalf("%s exists", p.Name)
-			}
-			exists[p.Name] = true
-		}
-		slices.Reverse(in.Workloads)
-		if diff := cmp.Diff(d, Decide(in)); diff != "" {
-			t.Fatalf("another order gives another forecast:\n%s", diff)
-		}
 	}
 }
 

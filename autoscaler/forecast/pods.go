@@ -6,7 +6,6 @@ package forecast
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,80 +16,108 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// OfSet returns the workload of a StatefulSet. The pods are those it controls,
-// existing the names of the claims in its namespace that exist.
-func OfSet(set *appsv1.StatefulSet, desired int, pods []*v1.Pod, existing map[string]bool) Workload {
-	slots := &Slots{
-		Ordered:  set.Spec.PodManagementPolicy != appsv1.ParallelPodManagement,
-		Service:  set.Spec.ServiceName,
-		Claims:   set.Spec.VolumeClaimTemplates,
-		Existing: existing,
+// revisionOf returns the revision that the pod of an index will have.
+func (w Workload) revisionOf(index int) string {
+	if w.Slots != nil && index < w.Slots.Start+w.Slots.Partition && w.Slots.Before != "" {
+		return w.Slots.Before
 	}
-	if set.Spec.Ordinals != nil {
-		slots.Start = int(set.Spec.Ordinals.Start)
-	}
-	if set.Spec.Selector != nil {
-		slots.Selector = set.Spec.Selector.MatchLabels
-	}
-	return Workload{
-		Kind: "StatefulSet", Namespace: set.Namespace, Name: set.Name,
-		Desired:       desired,
-		Controller:    metav1.NewControllerRef(set, appsv1.SchemeGroupVersion.WithKind("StatefulSet")),
-		Template:      set.Spec.Template,
-		RevisionLabel: appsv1.ControllerRevisionHashLabelKey,
-		Revision:      set.Status.UpdateRevision,
-		Pods:          pods,
-		Slots:         slots,
-	}
+	return w.Revision
 }
 
-// OfDeployment returns the workload of a Deployment. The ReplicaSet is that of
-// its present template, nil while there is none; the pods are those of all its
-// ReplicaSets.
-func OfDeployment(deployment *appsv1.Deployment, replicaSet *appsv1.ReplicaSet, desired int, pods []*v1.Pod) Workload {
-	w := Workload{
-		Kind: "Deployment", Namespace: deployment.Namespace, Name: deployment.Name,
-		Desired:       desired,
-		Template:      deployment.Spec.Template,
-		RevisionLabel: appsv1.DefaultDeploymentUniqueLabelKey,
-		Pods:          pods,
-	}
-	if replicaSet != nil {
-		w.Controller = metav1.NewControllerRef(replicaSet, appsv1.SchemeGroupVersion.WithKind("ReplicaSet"))
-		w.Template = replicaSet.Spec.Template
-		w.Revision = replicaSet.Labels[appsv1.DefaultDeploymentUniqueLabelKey]
-	}
-	return w
-}
+// sample returns a live pod of the revision to copy; nil where there is none.
+// Best is one with a node, as all of its admission is over, and one that was
+// not resized since; then the first by name.
+func (w Workload) sample(mark string) *v1.Pod { return w.sampleOf(w.Revision, mark) }
 
-// sample returns a live pod of the revision to copy, the first by name of
-// those that have a node, or of the others; nil where there is none.
-func (w Workload) sample() *v1.Pod {
-	if w.Revision == "" {
+func (w Workload) sampleOf(revision, mark string) *v1.Pod {
+	if w.RevisionLabel != "" && revision == "" {
 		return nil
 	}
 	candidates := slices.DeleteFunc(slices.Clone(w.Pods), func(pod *v1.Pod) bool {
-		return over(pod) || pod.Labels[w.RevisionLabel] != w.Revision
+		switch {
+		case over(pod):
+			return true
+		case w.RevisionLabel != "":
+			return pod.Labels[w.RevisionLabel] != revision
+		case w.Template != nil:
+			return !madeFrom(w.Template, pod)
+		}
+		return false
 	})
 	if len(candidates) == 0 {
 		return nil
 	}
-	unbound := func(pod *v1.Pod) int {
+	worse := func(pod *v1.Pod) (points int) {
 		if pod.Spec.NodeName == "" {
-			return 1
+			points += 2
 		}
-		return 0
+		if _, resized := pod.Annotations[mark]; resized {
+			points++
+		}
+		return points
 	}
 	return slices.MinFunc(candidates, func(a, b *v1.Pod) int {
-		return cmp.Or(cmp.Compare(unbound(a), unbound(b)), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(worse(a), worse(b)), w.newestFirst(a, b), cmp.Compare(a.Name, b.Name))
 	})
 }
 
+// newestFirst counts where no template tells which pods are out of date.
+func (w Workload) newestFirst(a, b *v1.Pod) int {
+	if w.Template != nil {
+		return 0
+	}
+	return b.CreationTimestamp.Compare(a.CreationTimestamp.Time)
+}
+
+// madeFrom tells whether a pod has the template's containers and their images.
+func madeFrom(template *v1.PodTemplateSpec, pod *v1.Pod) bool {
+	images := map[string]string{}
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		images[c.Name] = c.Image
+	}
+	return !slices.ContainsFunc(slices.Concat(template.Spec.InitContainers, template.Spec.Containers), func(c v1.Container) bool {
+		image, ok := images[c.Name]
+		return !ok || image != c.Image
+	})
+}
+
+// Unsampled returns the first missing pod as its controller would ask for it,
+// where none of its revision can be copied and nothing else keeps it from
+// coming; nil otherwise. What the API server would make of it belongs into Created.
+func (w Workload) Unsampled() *v1.Pod {
+	if w.Template == nil || w.Created != nil || w.sample("") != nil {
+		return nil
+	}
+	g := w.gap(Input{Budget: 1})
+	if len(g.decided.indices) == 0 {
+		return nil
+	}
+	return w.Made(g.decided.indices[0])
+}
+
 // Made returns the pod of an index as its controller makes it from the template.
-func (w Workload) Made(index int) *v1.Pod { return w.pod(nil, index) }
+func (w Workload) Made(index int) *v1.Pod { return w.from(nil, index, "") }
 
 // pod returns the future pod of an index.
-func (w Workload) pod(sample *v1.Pod, index int) *v1.Pod {
+func (w Workload) pod(index int, mark string) *v1.Pod {
+	if len(w.Shaped) > 0 {
+		pod := w.from(w.Shaped[index], index, mark)
+		pod.Name, pod.Spec.Hostname = w.Shaped[index].Name, w.Shaped[index].Spec.Hostname
+		pod.UID = uid(pod.Namespace, pod.Name)
+		resize(pod, pod.Name[strings.LastIndex(pod.Name, "-")+1:], w.Sizes)
+		return pod
+	}
+	pod := w.from(cmp.Or(w.sampleOf(w.revisionOf(index), mark), w.Created), index, mark)
+	slot := ""
+	if w.Slots != nil {
+		slot = strconv.Itoa(index)
+	}
+	resize(pod, slot, w.Sizes)
+	return pod
+}
+
+// from returns the pod of an index from a sample, or from the template where there is none.
+func (w Workload) from(sample *v1.Pod, index int, mark string) *v1.Pod {
 	pod := &v1.Pod{}
 	if sample != nil {
 		sample.DeepCopyInto(pod)
@@ -98,9 +125,16 @@ func (w Workload) pod(sample *v1.Pod, index int) *v1.Pod {
 		w.Template.ObjectMeta.DeepCopyInto(&pod.ObjectMeta)
 		w.Template.Spec.DeepCopyInto(&pod.Spec)
 	}
+	if _, resized := pod.Annotations[mark]; resized {
+		delete(pod.Annotations, mark)
+		if w.Template != nil {
+			unsize(pod, w.Template)
+		}
+	}
+	// No name of the API has capitals: this one is nobody's, and no other kind's.
 	pod.ObjectMeta = metav1.ObjectMeta{
-		Namespace: w.Namespace, Name: fmt.Sprintf("%s-forecast-%d", w.Name, index),
-		Labels: pod.Labels, Annotations: pod.Annotations,
+		Namespace: w.Namespace, Name: fmt.Sprintf("%s-forecast-%s-%d", w.Name, w.Kind, index),
+		Labels: pod.Labels, Annotations: pod.Annotations, OwnerReferences: pod.OwnerReferences,
 	}
 	pod.Spec.NodeName = ""
 	pod.Spec.EphemeralContainers = nil
@@ -108,17 +142,27 @@ func (w Workload) pod(sample *v1.Pod, index int) *v1.Pod {
 	if pod.Labels == nil {
 		pod.Labels = map[string]string{}
 	}
-	if w.Revision != "" {
-		pod.Labels[w.RevisionLabel] = w.Revision
+	if revision := w.revisionOf(index); revision != "" && w.RevisionLabel != "" {
+		pod.Labels[w.RevisionLabel] = revision
 	}
-	if w.Controller != nil {
+	switch owner := metav1.GetControllerOf(pod); {
+	case w.Controller != nil:
 		pod.OwnerReferences = []metav1.OwnerReference{*w.Controller}
+	case w.Template == nil && owner != nil:
+		pod.OwnerReferences = []metav1.OwnerReference{*owner}
+	default:
+		pod.OwnerReferences = nil
 	}
 	if w.Slots != nil {
 		w.fill(pod, index)
 	}
-	pod.UID = types.UID(fmt.Sprintf("forecast/%s/%s", pod.Namespace, pod.Name))
+	pod.UID = uid(pod.Namespace, pod.Name)
 	return pod
+}
+
+// uid is like none that the API server gives.
+func uid(namespace, name string) types.UID {
+	return types.UID(fmt.Sprintf("forecast/%s/%s", namespace, name))
 }
 
 // fill makes the pod that of a slot, as the StatefulSet controller would.
@@ -137,35 +181,6 @@ func (w Workload) fill(pod *v1.Pod, ordinal int) {
 			}},
 		})
 	}
-}
-
-// claims returns the claims of a slot that do not exist yet.
-func (w Workload) claims(ordinal int, defaultClass string) []*v1.PersistentVolumeClaim {
-	if w.Slots == nil {
-		return nil
-	}
-	var claims []*v1.PersistentVolumeClaim
-	for _, template := range w.Slots.Claims {
-		name := w.claimName(template.Name, ordinal)
-		if w.Slots.Existing[name] {
-			continue
-		}
-		claim := template.DeepCopy()
-		claim.ObjectMeta = metav1.ObjectMeta{
-			Namespace: w.Namespace, Name: name, UID: types.UID(fmt.Sprintf("forecast/%s/%s", w.Namespace, name)),
-			Labels: claim.Labels, Annotations: claim.Annotations,
-		}
-		if claim.Labels == nil {
-			claim.Labels = map[string]string{}
-		}
-		maps.Copy(claim.Labels, w.Slots.Selector)
-		if claim.Spec.StorageClassName == nil && defaultClass != "" {
-			claim.Spec.StorageClassName = &defaultClass
-		}
-		claim.Status = v1.PersistentVolumeClaimStatus{Phase: v1.ClaimPending}
-		claims = append(claims, claim)
-	}
-	return claims
 }
 
 func (w Workload) slotName(ordinal int) string { return fmt.Sprintf("%s-%d", w.Name, ordinal) }

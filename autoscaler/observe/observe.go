@@ -47,6 +47,8 @@ type Reader struct {
 	replicaSets  appslisters.ReplicaSetLister
 	statefulSets appslisters.StatefulSetLister
 	limitRanges  corelisters.LimitRangeLister
+	quotas       corelisters.ResourceQuotaLister
+	controllers  corelisters.ReplicationControllerLister
 	budgets      policylisters.PodDisruptionBudgetLister
 	vpas         *VPAs
 
@@ -110,6 +112,8 @@ func New(factory informers.SharedInformerFactory, server typedcore.NodesGetter, 
 		replicaSets:  apps.ReplicaSets().Lister(),
 		statefulSets: apps.StatefulSets().Lister(),
 		limitRanges:  core.LimitRanges().Lister(),
+		quotas:       core.ResourceQuotas().Lister(),
+		controllers:  core.ReplicationControllers().Lister(),
 		budgets:      factory.Policy().V1().PodDisruptionBudgets().Lister(),
 		vpas:         vpas,
 		server:       server,
