@@ -68,7 +68,7 @@ func (p *planner) awaited() (found []awaitedNode) {
 			found = append(found, awaitedNode{object: n, group: g})
 			p.total.add(g.Template)
 		}
-		if asked, ok := p.unseen(g); ok && p.in.Now.Sub(asked.At) > p.provisionTime(g) {
+		if asked, ok := p.unseen(g); ok && p.in.Now.Sub(asked.At) > p.own(g).MaxNodeProvisionTime {
 			p.fail(g.Name, fmt.Sprintf("%d nodes were asked for %s ago, and its provider says %d",
 				asked.Target, p.in.Now.Sub(asked.At).Round(time.Second), g.Target))
 		}
@@ -92,7 +92,7 @@ func (p *planner) forgo(g *group) {
 		}
 	}
 	since := p.missingSince(g)[g.forgone:]
-	late := slices.IndexFunc(since, func(t time.Time) bool { return p.in.Now.Sub(t) <= p.provisionTime(g) })
+	late := slices.IndexFunc(since, func(t time.Time) bool { return p.in.Now.Sub(t) <= p.own(g).MaxNodeProvisionTime })
 	if late < 0 {
 		late = len(since)
 	}
@@ -115,18 +115,10 @@ func (p *planner) missingSince(g *group) []time.Time {
 	return since
 }
 
-// provisionTime is how long a node of the group may take.
-func (p *planner) provisionTime(g *group) time.Duration {
-	if g != nil && g.Options.MaxNodeProvisionTime > 0 {
-		return g.Options.MaxNodeProvisionTime
-	}
-	return p.in.Config.MaxNodeProvisionTime
-}
-
 // tooLate says how long a node that never became ready has had.
 func (p *planner) tooLate(n *node) string {
 	age := p.in.Now.Sub(n.Object.CreationTimestamp.Time).Round(time.Second)
-	return fmt.Sprintf("is not ready %s after its creation (limit %s)", age, p.provisionTime(p.byName[n.Group]))
+	return fmt.Sprintf("is not ready %s after its creation (limit %s)", age, p.own(p.byName[n.Group]).MaxNodeProvisionTime)
 }
 
 // fail records a failure of a group, at most one for each back-off.

@@ -76,7 +76,7 @@ func newPlanner(in Input, sim Simulator) *planner {
 		p.largest.memory = max(p.largest.memory, added.capacity.memory)
 	}
 	for _, n := range in.Nodes {
-		seen := &node{Node: n, state: p.stateOf(n.Object, p.provisionTime(p.byName[n.Group]))}
+		seen := &node{Node: n, state: p.stateOf(n.Object, p.own(p.byName[n.Group]).MaxNodeProvisionTime)}
 		p.nodes = append(p.nodes, seen)
 		if seen.state != leaving || n.Draining {
 			p.total.add(n.Object)

@@ -27,7 +27,7 @@ func (p *planner) recall(waiting []*class) []*class {
 		}
 		g := p.byName[n.Group]
 		back := unmarked(n.Object)
-		if p.stateOf(back, p.provisionTime(g)) != ready || !p.takes(back, waiting) {
+		if p.stateOf(back, p.own(g).MaxNodeProvisionTime) != ready || !p.takes(back, waiting) {
 			continue
 		}
 		if !p.answered(p.sim.AddNode(back)) {

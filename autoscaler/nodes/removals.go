@@ -257,7 +257,7 @@ func (p *planner) unneeded(n *node) bool {
 	if (n.state != ready && n.state != unreadyNow) || n.gone || p.byName[n.Group] == nil || p.used[n.Object.Name] {
 		return false
 	}
-	return n.empty() || p.utilization(n).most() < p.in.Config.UtilizationThreshold
+	return n.empty() || p.utilization(n).most() < p.own(p.byName[n.Group]).UtilizationThreshold
 }
 
 // rememberRemovals notes since when nodes are under-used, and which could not go.
