@@ -110,7 +110,7 @@ func byName(a, b candidate) int {
 func (p *planner) slot(pod *v1.Pod) bool {
 	owner := metav1.GetControllerOfNoCopy(pod)
 	_, indexed := pod.Labels["apps.kubernetes.io/pod-index"]
-	return indexed || owner != nil && owner.Kind == "StatefulSet" || false && p.in.Slots[types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}]
+	return indexed || owner != nil && owner.Kind == "StatefulSet" || p.in.Slots[types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}]
 }
 
 // keyOf returns what a pod shares with its equals: everything that a plugin may
