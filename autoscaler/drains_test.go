@@ -23,6 +23,7 @@ import (
 	"github.com/berth-dev/berth/autoscaler/cloud"
 	"github.com/berth-dev/berth/autoscaler/cloud/kwok"
 	"github.com/berth-dev/berth/autoscaler/nodes/drain"
+	"github.com/berth-dev/berth/autoscaler/observe"
 )
 
 // draining is a stage with a node of the pool and one pod of web on it, and an eviction API that does what it is told.
@@ -140,6 +141,7 @@ func TestDrainsOfAnotherProcess(t *testing.T) {
 	for name, tc := range map[string]struct {
 		taint  corev1.Taint
 		change func(*draining)
+		begin  func(*stage)
 		config string
 		want   string
 	}{
@@ -147,10 +149,11 @@ func TestDrainsOfAnotherProcess(t *testing.T) {
 		"somebody else's is left alone":    {taint: corev1.Taint{Key: drain.Taint, Value: "946681200", Effect: corev1.TaintEffectNoSchedule}, want: drain.Taint},
 		"not where a pod has to stay":      {taint: ours, want: "stays", change: func(d *draining) { d.annotate(drain.SafeToEvict, "false") }},
 		"not while most nodes are unready": {taint: ours, want: "stays", change: func(d *draining) { d.lose(4) }},
+		"not beside a Cluster Autoscaler":  {taint: ours, want: "stays", begin: func(s *stage) { s.renewLease("anywhere", observe.ClusterAutoscalerLease) }},
 		"not where nodes are only watched": {taint: ours, want: "marked", config: "nodes: {mode: Observe}"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			scene{config: tc.config}.perform(t, func(s *stage) {
+			scene{config: tc.config, begin: tc.begin}.perform(t, func(s *stage) {
 				d := newDraining(s, tc.taint)
 				if tc.change != nil {
 					tc.change(d)
