@@ -156,11 +156,6 @@ func (r *remover) moveAway(n *node, pods []*v1.Pod) (moves []Move, why string, e
 			return nil, "", err
 		}
 	}
-	for _, pod := range reserve {
-		if err := r.sim.RemovePod(on(pod, name)); err != nil {
-			return nil, "", err
-		}
-	}
 	if err := r.sim.RemoveNode(name); err != nil {
 		return nil, "", err
 	}
@@ -211,20 +206,11 @@ func (r *remover) placeStaying(pod *v1.Pod) (node, why string, err error) {
 // successor is the pod that comes in the place of one. Volumes that are made for a pod alone are taken for those
 // that it has, as if the next pod would get them.
 func successor(pod *v1.Pod) *v1.Pod {
-	next := on(pod, "")
+	next := *pod
+	next.Spec.NodeName = ""
 	next.Status = v1.PodStatus{Phase: v1.PodPending}
 	if !slices.ContainsFunc(pod.Spec.Volumes, func(v v1.Volume) bool { return v.Ephemeral != nil }) {
 		next.UID = types.UID("moved/" + string(pod.UID))
-	}
-	return next
-}
-
-// on is the pod on another node, known by the UID by which the simulation knows it.
-func on(pod *v1.Pod, node string) *v1.Pod {
-	next := *pod
-	next.Spec.NodeName = node
-	if next.UID == "" {
-		next.UID = types.UID(fmt.Sprintf("simulated/%s/%s", pod.Namespace, pod.Name))
 	}
 	return &next
 }
