@@ -146,7 +146,12 @@ func (c *Conductor) observeNodes(ctx context.Context, present []*corev1.Node, po
 		}
 		in.Nodes = append(in.Nodes, nodes.Node{Object: node, Group: group, Pods: onNode[node.Name]})
 	}
-	in.Pending = c.reader.UnscheduledPods()
+	in.Pending, in.Slots = c.reader.UnscheduledPods(), map[types.NamespacedName]bool{}
+	for _, pod := range in.Pending {
+		if _, ok := c.policies.SlotOf(pod); ok {
+			in.Slots[types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}] = true
+		}
+	}
 	return in, groups, nil
 }
 
@@ -160,7 +165,7 @@ func observeGroup(ctx context.Context, group cloud.NodeGroup) (nodes.Group, erro
 	if err != nil {
 		return nodes.Group{}, fmt.Errorf("template: %w", err)
 	}
-	return nodes.Group{Name: group.Name(), Min: low, Max: high, Target: size, Template: template.Node}, nil
+	return nodes.Group{Name: group.Name(), Min: low, Max: high, Target: size, Template: template.Node, Drivers: template.Drivers, Storage: template.Storage}, nil
 }
 
 // volumes are the bound volumes of wanted slots, for a zone that holds one must keep a node.
@@ -206,6 +211,7 @@ func (c *Conductor) actNodes(ctx context.Context, in nodes.Input, groups map[str
 	for _, add := range d.Adds {
 		logger.V(2).Info("Nodes added", "group", add.Group, "count", add.Count, "target", add.Target, "reason", add.Reason, "observing", observing)
 		if observing {
+			c.history.nodes.engine = c.history.nodes.engine.NotAsked(add.Group)
 			continue
 		}
 		err := groups[add.Group].Increase(ctx, add.Count)
@@ -216,6 +222,15 @@ func (c *Conductor) actNodes(ctx context.Context, in nodes.Input, groups map[str
 			continue
 		}
 		c.tellHelped(pending, add)
+	}
+	for _, forgo := range d.Forgo {
+		logger.V(2).Info("Nodes given up", "group", forgo.Group, "count", forgo.Count, "reason", forgo.Reason, "observing", observing)
+		if observing {
+			continue
+		}
+		if err := groups[forgo.Group].DecreaseTarget(ctx, forgo.Count); err != nil {
+			logger.Error(err, "Giving nodes up", "group", forgo.Group, "count", forgo.Count)
+		}
 	}
 	for _, removal := range d.Removals {
 		logger.V(2).Info("Node removed", "node", removal.Node, "group", removal.Group, "reason", removal.Reason, "observing", observing)

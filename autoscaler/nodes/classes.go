@@ -41,8 +41,8 @@ type class struct {
 	refused  refusals        // why no group takes the next pod
 
 	affinity nodeaffinity.RequiredNodeAffinity
-	volume   *nodeaffinity.LazyErrorNodeSelector
-	anywhere bool // neither affinity nor volume
+	volumes  []*nodeaffinity.LazyErrorNodeSelector
+	anywhere bool // neither affinity nor volumes
 
 	from int // open nodes before it have nothing for the class
 }
@@ -51,10 +51,10 @@ type class struct {
 // that exist before those of the forecast, then by priority, then the largest
 // first, then by name with db-2 before db-10.
 func (p *planner) classes(found []candidate) []*class {
-	volumes := map[string]*nodeaffinity.LazyErrorNodeSelector{}
+	volumes := map[string][]*nodeaffinity.LazyErrorNodeSelector{}
 	for _, volume := range p.in.Volumes {
 		if volume.Affinity != nil {
-			volumes[volume.Slot] = nodeaffinity.NewLazyErrorNodeSelector(volume.Affinity)
+			volumes[volume.Slot] = append(volumes[volume.Slot], nodeaffinity.NewLazyErrorNodeSelector(volume.Affinity))
 		}
 	}
 	var classes []*class
@@ -69,9 +69,9 @@ func (p *planner) classes(found []candidate) []*class {
 		added := &class{pods: []candidate{c}, forecast: c.forecast, needs: c.needs, demand: p.demandOf(c.pod),
 			answers: map[*group]bool{}, refused: refusals{}}
 		added.affinity = nodeaffinity.GetRequiredNodeAffinity(c.pod)
-		added.volume = volumes[c.pod.Namespace+"/"+c.pod.Name]
+		added.volumes = volumes[c.pod.Namespace+"/"+c.pod.Name]
 		affinity := c.pod.Spec.Affinity
-		added.anywhere = added.volume == nil && len(c.pod.Spec.NodeSelector) == 0 && (affinity == nil || affinity.NodeAffinity == nil)
+		added.anywhere = len(added.volumes) == 0 && len(c.pod.Spec.NodeSelector) == 0 && (affinity == nil || affinity.NodeAffinity == nil)
 		added.fickle = slot || fickle(&c.pod.Spec)
 		added.plain = !added.fickle && plain(&c.pod.Spec)
 		if added.alone = alone(c.pod); added.alone {
@@ -188,8 +188,8 @@ func (c *class) admits(n *v1.Node) bool {
 		if ok, err := c.affinity.Match(n); err == nil && !ok {
 			return false
 		}
-		if c.volume != nil {
-			if ok, err := c.volume.Match(n); err == nil && !ok {
+		for _, volume := range c.volumes {
+			if ok, err := volume.Match(n); err == nil && !ok {
 				return false
 			}
 		}
