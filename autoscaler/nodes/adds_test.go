@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
@@ -40,6 +41,7 @@ func TestExpanders(t *testing.T) {
 		"most pods":                               {expanders: []Expander{MostPods}, groups: []Group{big, mid, small}, pods: podsOf(8, "web", "1"), want: map[string]int{"big": 1}},
 		"least nodes":                             {expanders: []Expander{LeastNodes}, groups: []Group{mid, small}, pods: podsOf(9, "web", "1"), want: map[string]int{"mid": 2}},
 		"priority, then waste":                    {expanders: []Expander{Priority, LeastWaste}, groups: []Group{big, mid, small}, pods: four, want: map[string]int{"small": 2}},
+		"priority before waste":                   {expanders: []Expander{Priority, LeastWaste}, groups: []Group{big, free}, pods: podsOf(5, "web", "1"), want: map[string]int{"big": 1}},
 		"priority, then price":                    {expanders: []Expander{Priority, Price}, groups: []Group{big, mid, small}, pods: four, want: map[string]int{"mid": 1}},
 		"a lower priority where the higher fails": {expanders: []Expander{Priority}, groups: []Group{big, mid, small}, pods: podsOf(1, "web", "9"), want: map[string]int{"big": 1}},
 		"price of what is used":                   {expanders: []Expander{Price}, groups: []Group{big, mid}, pods: podsOf(15, "web", "1"), want: map[string]int{"big": 1}},
@@ -269,7 +271,14 @@ func TestQuestions(t *testing.T) {
 	if asked, unhelped := ask(); asked > 5 || unhelped != 500 {
 		t.Errorf("%d questions for 500 equal pods, %d unhelped", asked, unhelped)
 	}
-	in.Slots = map[types.NamespacedName]bool{}
+	in.Pending = nil
+	for i := range 500 {
+		in.Pending = append(in.Pending, podOf(fmt.Sprintf("db-%d", i), "9").OwnerReference("db", appsv1.SchemeGroupVersion.WithKind("StatefulSet")).Obj())
+	}
+	if asked, unhelped := ask(); asked < 500 || unhelped != 500 {
+		t.Errorf("%d questions for 500 slots of a set, %d unhelped", asked, unhelped)
+	}
+	in.Pending, in.Slots = podsOf(500, "web", "9"), map[types.NamespacedName]bool{}
 	for _, pod := range in.Pending {
 		in.Slots[types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}] = true
 	}
