@@ -17,8 +17,8 @@ import (
 	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
 
 	"github.com/berth-dev/berth/autoscaler/cloud/kwok"
-	"github.com/berth-dev/berth/autoscaler/nodes/drain"
 	"github.com/berth-dev/berth/autoscaler/config"
+	"github.com/berth-dev/berth/autoscaler/nodes/drain"
 )
 
 type hpaList = []*autoscalingv2.HorizontalPodAutoscaler

@@ -23,6 +23,7 @@ import (
 	"github.com/berth-dev/berth/autoscaler/cloud"
 	"github.com/berth-dev/berth/autoscaler/cloud/kwok"
 	"github.com/berth-dev/berth/autoscaler/nodes/drain"
+	"github.com/berth-dev/berth/autoscaler/observe"
 )
 
 // draining is a stage with a node of the pool and one pod of web on it, and an eviction API that does what it is told.
@@ -140,6 +141,7 @@ func TestDrainsOfAnotherProcess(t *testing.T) {
 	for name, tc := range map[string]struct {
 		taint  corev1.Taint
 		change func(*draining)
+		begin  func(*stage)
 		config string
 		want   string
 	}{
@@ -147,10 +149,11 @@ func TestDrainsOfAnotherProcess(t *testing.T) {
 		"somebody else's is left alone":    {taint: corev1.Taint{Key: drain.Taint, Value: "946681200", Effect: corev1.TaintEffectNoSchedule}, want: drain.Taint},
 		"not where a pod has to stay":      {taint: ours, want: "stays", change: func(d *draining) { d.annotate(drain.SafeToEvict, "false") }},
 		"not while most nodes are unready": {taint: ours, want: "stays", change: func(d *draining) { d.lose(4) }},
+		"not beside a Cluster Autoscaler":  {taint: ours, want: "stays", begin: func(s *stage) { s.renewLease("anywhere", observe.ClusterAutoscalerLease) }},
 		"not where nodes are only watched": {taint: ours, want: "marked", config: "nodes: {mode: Observe}"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			scene{config: tc.config}.perform(t, func(s *stage) {
+			scene{config: tc.config, begin: tc.begin}.perform(t, func(s *stage) {
 				d := newDraining(s, tc.taint)
 				if tc.change != nil {
 					tc.change(d)
@@ -219,4 +222,36 @@ func TestADrainThatNothingIsKnownOfIsUndone(t *testing.T) {
 			t.Errorf("events %v, want one ScaleDownFailed", told)
 		}
 	})
+}
+
+// What was written and the informers do not show yet counts, so that it is not decided a second time.
+func TestWhatWasWrittenCounts(t *testing.T) {
+	now, h := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), newDrainHistory()
+	plain := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "n", ResourceVersion: "1"}}
+	tainted := plain.DeepCopy()
+	tainted.ResourceVersion, tainted.Spec.Taints = "2", []corev1.Taint{drain.Mark(now)}
+	pod := webPod(1)
+	h.written[plain.UID], h.evicted[pod.UID] = writtenNode{past: "1", node: tainted}, true
+	h.deleted["gone"], h.failed["gone"], h.progress["gone"] = true, "no", drain.Progress{Left: 1}
+
+	h.forget([]*corev1.Node{plain}, []*corev1.Pod{pod})
+	if got := h.nodesAsWritten([]*corev1.Node{plain}); !drain.Marked(got[0]) {
+		t.Error("the taint that was written does not count")
+	}
+	if got := h.podsAsWritten([]*corev1.Pod{pod}, now); got[0].DeletionTimestamp == nil || pod.DeletionTimestamp != nil {
+		t.Errorf("the eviction does not count, or was written into the cache: %v, %v", got[0].DeletionTimestamp, pod.DeletionTimestamp)
+	}
+	if !h.unseen([]*corev1.Pod{pod}) || len(h.deleted)+len(h.failed)+len(h.progress) > 0 {
+		t.Errorf("evicted %v, deleted %v, failed %v, progress %v", h.evicted, h.deleted, h.failed, h.progress)
+	}
+
+	another := plain.DeepCopy()
+	another.ResourceVersion = "3"
+	h.forget([]*corev1.Node{another}, nil)
+	if got := h.nodesAsWritten([]*corev1.Node{another}); drain.Marked(got[0]) {
+		t.Error("what was written counts more than what came after it")
+	}
+	if h.unseen(nil) {
+		t.Error("a pod that is gone is waited for")
+	}
 }

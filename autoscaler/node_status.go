@@ -165,7 +165,7 @@ func templatesOf(in nodes.Input) status.Templates {
 	for _, g := range in.Groups {
 		slices.Sort(members[g.Name])
 		template := status.TemplateOf(g.Name, g.Template)
-		template.Nodes = members[g.Name]
+		template.Drivers, template.Storage, template.Nodes = g.Drivers, g.Storage, members[g.Name]
 		t.Groups = append(t.Groups, template)
 	}
 	slices.SortFunc(t.Groups, func(a, b status.Template) int { return cmp.Compare(a.Name, b.Name) })
@@ -180,6 +180,12 @@ func (c *Conductor) tellGrown(ctx context.Context, add nodes.Add, err error) {
 			Message: fmt.Sprintf("node group %s could not grow from %d to %d: %v", add.Group, add.Target-add.Count, add.Target, err)}
 	}
 	c.writer.Event(c.statusObject(ctx), event)
+}
+
+// tellForgone says on the status that nodes are not waited for any longer, as Cluster Autoscaler does.
+func (c *Conductor) tellForgone(ctx context.Context, forgo nodes.Forgo) {
+	c.writer.Event(c.statusObject(ctx), actuate.Event{Type: corev1.EventTypeWarning, Reason: "ScaleUpTimedOut",
+		Message: fmt.Sprintf("node group %s: %d nodes are not waited for any longer: %s", forgo.Group, forgo.Count, forgo.Reason)})
 }
 
 // growth says what becomes of a group's target, and why.

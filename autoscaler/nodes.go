@@ -10,6 +10,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
@@ -95,6 +96,7 @@ func (c *Conductor) placeNodes(ctx context.Context, in nodes.Input, present []*c
 			return nodes.Decision{}, fmt.Errorf("claim %s/%s of a future pod: %w", claim.Namespace, claim.Name, err)
 		}
 	}
+	in.Reserve = future.Reserve
 	var again []*corev1.Pod
 	for _, room := range c.rooms(pods) {
 		next := recreated(room.Pod, room.Sizes)
@@ -113,6 +115,18 @@ func (c *Conductor) nodeInput() nodes.Input {
 	in.Config.UnneededTime = n.UnneededTime.Duration
 	in.Config.DelayAfterAdd = n.DelayAfterAdd.Duration
 	in.Config.MaxNodeProvisionTime = n.MaxNodeProvisionTime.Duration
+	in.Config.ExpendablePriority = *n.ExpendablePriority
+	in.Config.BalanceSimilarGroups, in.Config.StartupTaints = n.BalanceSimilarGroups, n.StartupTaints
+	in.Config.Expanders = make([]nodes.Expander, len(n.Expanders))
+	for i, expander := range n.Expanders {
+		in.Config.Expanders[i] = nodes.Expander(expander)
+	}
+	if n.MaxNodesTotal != nil {
+		in.Config.MaxNodesTotal = int(*n.MaxNodesTotal)
+	}
+	in.Config.MinCores, in.Config.MaxCores = amount(n.Cores.Min), amount(n.Cores.Max)
+	in.Config.MinMemory, in.Config.MaxMemory = amount(n.Memory.Min), amount(n.Memory.Max)
+	in.Seed = uint64(in.Now.UnixNano())
 	in.Config.UtilizationThreshold, in.Config.IgnoreDaemonSets = *n.UtilizationThreshold, n.IgnoreDaemonSetsUtilization
 	in.Config.UnreadyTime = n.UnreadyTime.Duration
 	in.Config.MaxEmptyRemovals, in.Config.MaxDrains = int(*n.MaxEmptyRemovals), int(*n.MaxDrains)
@@ -136,17 +150,8 @@ func (c *Conductor) observeNodes(ctx context.Context, present []*corev1.Node, po
 	if err != nil {
 		return in, nil, fmt.Errorf("listing node groups: %w", err)
 	}
-	groups := make(map[string]cloud.NodeGroup, len(listed))
-	for _, group := range listed {
-		// One group that does not answer is left alone; the others go on.
-		observed, err := observeGroup(ctx, group)
-		if err != nil {
-			klog.FromContext(ctx).Error(err, "Reading a node group: it is left alone", "group", group.Name())
-			continue
-		}
-		groups[group.Name()] = group
-		in.Groups = append(in.Groups, observed)
-	}
+	var groups map[string]cloud.NodeGroup
+	in.Groups, groups = c.observeGroups(ctx, listed, present)
 
 	onNode := map[string][]*corev1.Pod{}
 	for _, pod := range pods {
@@ -165,21 +170,13 @@ func (c *Conductor) observeNodes(ctx context.Context, present []*corev1.Node, po
 		})
 	}
 	in.World = c.drainWorld(pods)
-	in.Pending = c.reader.UnscheduledPods()
+	in.Pending, in.Slots = c.reader.UnscheduledPods(), map[types.NamespacedName]bool{}
+	for _, pod := range in.Pending {
+		if _, ok := c.policies.SlotOf(pod); ok {
+			in.Slots[types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}] = true
+		}
+	}
 	return in, groups, nil
-}
-
-func observeGroup(ctx context.Context, group cloud.NodeGroup) (nodes.Group, error) {
-	low, high := group.Limits()
-	size, err := group.TargetSize(ctx)
-	if err != nil {
-		return nodes.Group{}, fmt.Errorf("target size: %w", err)
-	}
-	template, err := group.Template(ctx)
-	if err != nil {
-		return nodes.Group{}, fmt.Errorf("template: %w", err)
-	}
-	return nodes.Group{Name: group.Name(), Min: low, Max: high, Target: size, Template: template.Node}, nil
 }
 
 // volumes are the bound volumes of wanted slots, for a zone that holds one must keep a node.
@@ -226,6 +223,7 @@ func (c *Conductor) actNodes(ctx context.Context, in nodes.Input, groups map[str
 	for _, add := range d.Adds {
 		logger.V(2).Info("Nodes added", "group", add.Group, "count", add.Count, "target", add.Target, "reason", add.Reason, "observing", observing)
 		if observing {
+			c.history.nodes.engine = c.history.nodes.engine.NotAsked(add.Group)
 			continue
 		}
 		err := groups[add.Group].Increase(ctx, add.Count)
@@ -238,6 +236,17 @@ func (c *Conductor) actNodes(ctx context.Context, in nodes.Input, groups map[str
 		}
 		c.tellHelped(pending, add)
 		grown = append(grown, add)
+	}
+	for _, forgo := range d.Forgo {
+		logger.V(2).Info("Nodes given up", "group", forgo.Group, "count", forgo.Count, "reason", forgo.Reason, "observing", observing)
+		if observing {
+			continue
+		}
+		if err := groups[forgo.Group].DecreaseTarget(ctx, forgo.Count); err != nil {
+			logger.Error(err, "Giving nodes up", "group", forgo.Group, "count", forgo.Count)
+			continue
+		}
+		c.tellForgone(ctx, forgo)
 	}
 	for _, removal := range d.Removals {
 		logger.V(2).Info("Node goes", "node", removal.Node, "group", removal.Group, "reason", removal.Reason, "observing", observing)
@@ -292,4 +301,12 @@ func (c *Conductor) boundMeanwhile(ctx context.Context, n nodes.Node) bool {
 		}
 	}
 	return false
+}
+
+// amount is 0 for no bound.
+func amount(q *resource.Quantity) int64 {
+	if q == nil {
+		return 0
+	}
+	return q.Value()
 }

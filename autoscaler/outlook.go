@@ -183,7 +183,9 @@ func (c *Conductor) scalable(ctx context.Context, of Scalable, replicas int) (sc
 	if err != nil || selector.Empty() {
 		return scaling{}, fmt.Errorf("which pods %s/%s has is not known: its scale names none", of.Ref.Kind, of.Ref.Name)
 	}
-	s.has = func(pod *corev1.Pod) bool { return pod.Namespace == of.Namespace && selector.Matches(labels.Set(pod.Labels)) }
+	s.has = func(pod *corev1.Pod) bool {
+		return pod.Namespace == of.Namespace && selector.Matches(labels.Set(pod.Labels))
+	}
 	e := expectation{target: targetOf(of.Namespace, of.Ref), foreign: true, selector: selector, current: s.replicas, desired: replicas}
 	if s.name = c.within(e); s.name != (scaled{}) {
 		s.expected.desired[s.name] = replicas

@@ -125,8 +125,9 @@ func keeps(in nodes.Input, node nodes.Node, pods []Place) (reasons []string) {
 	if node.Object.Annotations[drain.ScaleDownDisabled] == "true" {
 		say("annotation %s", drain.ScaleDownDisabled)
 	}
-	if share, of := mostAsked(node, in.Config.IgnoreDaemonSets, pods); share >= in.Config.UtilizationThreshold {
-		say("its pods ask for %.0f%% of its %s (threshold %.0f%%)", 100*share, of, 100*in.Config.UtilizationThreshold)
+	threshold := cmp.Or(in.Groups[at].Options.UtilizationThreshold, in.Config.UtilizationThreshold)
+	if share, of := mostAsked(node, in.Config.IgnoreDaemonSets, pods); share >= threshold && share > 0 {
+		say("its pods ask for %.0f%% of its %s (threshold %.0f%%)", 100*share, of, 100*threshold)
 	}
 	for _, p := range pods {
 		switch name := p.Pod.Namespace + "/" + p.Pod.Name; {

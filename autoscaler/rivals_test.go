@@ -99,7 +99,7 @@ func TestNodesOfKarpenterAreItsOwn(t *testing.T) {
 			return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
 		}
 		mine, theirs := of("mine", map[string]string{}), of("theirs", map[string]string{"karpenter.sh/nodepool": "default"})
-		in, _, err := s.conductor.observeNodes(t.Context(), []*corev1.Node{mine, theirs}, nil)
+		in, _, err := s.conductor.observeNodes(s.t.Context(), []*corev1.Node{mine, theirs}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

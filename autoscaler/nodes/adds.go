@@ -6,10 +6,8 @@ package nodes
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
-	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -17,11 +15,10 @@ import (
 // fillMinimum grows the groups that are below their minimum.
 func (p *planner) fillMinimum() {
 	for _, g := range p.groups {
-		for g.Target+g.added < g.Min && p.obstacle(g) == "" {
-			if !p.answered(p.sim.AddNode(newNode(g.Template, g.nextName()))) {
+		for g.grown() < g.Min && p.obstacle(g) == "" {
+			if _, ok := p.build(g); !ok {
 				return
 			}
-			g.added++
 			g.belowMin++
 		}
 	}
@@ -29,27 +26,26 @@ func (p *planner) fillMinimum() {
 
 // add places every pod that needs a place, and adds nodes where none is left.
 func (p *planner) add() {
-	waiting, _ := p.placePresent(p.candidates())
-	waiting = p.recall(waiting)
-	for len(waiting) > 0 {
-		head := waiting[0]
-		best, reasons, complete := p.bestFor(waiting)
-		switch {
-		case !complete:
-			waiting = waiting[1:]
-		case best == nil:
-			// The refusal of the present nodes is asked for once more: nodes
-			// that were added since may have changed it, or take the pod.
-			left, present := p.placePresent(waiting[:1])
-			if len(left) > 0 {
-				p.decision.Unhelped = append(p.decision.Unhelped, Unhelped{
-					Pod: head.key(), Forecast: head.forecast, Present: present, Groups: reasons,
-				})
+	waiting := p.recall(p.placePresent(p.classes(p.candidates())))
+	// A fickle class may need a pod that comes after it: as long as somebody
+	// finds a place, those that found none are asked again.
+	for before := -1; len(waiting) > 0 && before != p.landed; {
+		before = p.landed
+		var left []*class
+		for i, c := range waiting {
+			if p.help(c, waiting[i+1:]); len(c.pods) > 0 {
+				left = append(left, c)
 			}
-			waiting = waiting[1:]
-		default:
-			waiting = p.grow(best, waiting)
 		}
+		waiting = slices.DeleteFunc(left, func(c *class) bool {
+			if !c.fickle {
+				p.unhelped(c)
+			}
+			return !c.fickle
+		})
+	}
+	for _, c := range waiting {
+		p.unhelped(c)
 	}
 	for _, g := range p.groups {
 		if g.added > 0 {
@@ -58,157 +54,186 @@ func (p *planner) add() {
 	}
 }
 
-// placePresent places the pods on nodes that the simulation has, and returns
-// those that found no place, with the reasons of the last.
-func (p *planner) placePresent(pods []candidate) (waiting []candidate, reasons []string) {
-	for _, c := range pods {
-		node, why, err := p.sim.Place(c.pod)
+// placePresent places the classes on nodes that the simulation has, and returns
+// those that found no place for all of their pods.
+func (p *planner) placePresent(classes []*class) (waiting []*class) {
+	for _, c := range classes {
+		if p.place(c); len(c.pods) > 0 {
+			waiting = append(waiting, c)
+		}
+	}
+	return waiting
+}
+
+// place puts pods of the class on the named nodes, or on any, until one is refused, and
+// returns why. A class that gets no answer is done with.
+func (p *planner) place(c *class, among ...string) (reasons []string) {
+	for len(c.pods) > 0 {
+		node, why, err := p.sim.Place(c.pods[0].pod, among...)
 		switch {
 		case !p.answered(err):
+			c.pods = nil
 		case node == "":
-			waiting, reasons = append(waiting, c), why
+			return why
 		default:
-			p.used[node] = true
-			p.decision.Placed++
+			p.land(c, node)
 		}
 	}
-	return waiting, reasons
+	return nil
 }
 
-// option is a group that can take the first of the waiting pods on a new node,
-// and all that would go on that node.
-type option struct {
-	group  *group
-	placed []int // indices of the waiting pods, ascending
-	waste  float64
-}
-
-// bestFor returns the group whose new node for the first waiting pod wastes
-// least, or the reason of every group, those with the same one together. It is
-// incomplete when the simulation did not answer.
-func (p *planner) bestFor(waiting []candidate) (best *option, reasons []string, complete bool) {
-	var why []string
-	groups := map[string][]string{}
-	refuses := func(group, reason string) {
-		if groups[reason] == nil {
-			why = append(why, reason)
-		}
-		groups[reason] = append(groups[reason], group)
+// land notes that the first pod of the class has found its node.
+func (p *planner) land(c *class, node string) {
+	pod := c.pods[0]
+	c.pods = c.pods[1:]
+	p.used[node] = true
+	p.landed++
+	o := p.open[node]
+	if o != nil {
+		o.room.take(c.demand, 1, 1)
 	}
-	for _, g := range p.groups {
-		if obstacle := p.obstacle(g); obstacle != "" {
-			refuses(g.Name, obstacle)
+	if o != nil && o.helps {
+		o.group.helped = append(o.group.helped, pod.key())
+		return
+	}
+	p.decision.Placed++
+}
+
+// help finds places for the pods of a class that present nodes refused. Behind
+// it are the classes that wait for their turn. Pods that are left fit nowhere, and the class knows why.
+func (p *planner) help(c *class, behind []*class) {
+	var chosen *choice
+	for {
+		if c.fickle || chosen == nil {
+			p.settle(c)
+		}
+		if c.fickle && len(c.pods) > 0 && len(p.present) > 0 {
+			p.place(c, p.present...)
+		}
+		if len(c.pods) == 0 {
+			return
+		}
+		anew := chosen == nil || chosen.left == 0
+		if anew {
+			var err error
+			if chosen, err = p.choose(c, behind); !p.answered(err) {
+				c.pods = nil
+				return
+			}
+			if chosen == nil {
+				return
+			}
+		}
+		chosen.left--
+		switch grown, ok := p.grow(chosen, c); {
+		case !ok:
+			c.pods = nil
+			return
+		case !grown && anew:
+			return // refused where it was taken a moment ago
+		case !grown:
+			chosen = nil
+		}
+	}
+}
+
+// grow adds one node to the smallest group of the choice that takes a pod of
+// the class, and as many of its pods to the node as it takes. It is not ok when
+// there was no answer.
+func (p *planner) grow(chosen *choice, c *class) (grown, ok bool) {
+	bySize := func(a, b *option) int { return cmp.Compare(a.group.size(), b.group.size()) }
+	for _, o := range slices.SortedStableFunc(slices.Values(chosen.options), bySize) {
+		g := o.group
+		if p.obstacle(g) != "" {
 			continue
 		}
-		tried, refusal, err := p.try(g, waiting)
+		// What one empty node took the next takes too, but for a fickle class.
+		if !chosen.asked[g] || c.fickle {
+			fits, reasons, err := true, []string(nil), error(nil)
+			if chosen.fresh != g {
+				fits, reasons, err = p.ask(c, g)
+			}
+			if !p.answered(err) {
+				return false, false
+			}
+			if !fits {
+				c.refused[g] = strings.Join(reasons, ", ")
+				continue
+			}
+		}
+		chosen.fresh, chosen.asked[g] = nil, true
+		n, ok := p.build(g)
+		if !ok {
+			return false, false
+		}
+		n.helps = true
+		before := len(c.pods)
+		p.fill(c, n)
+		if len(c.pods) < before {
+			c.from = len(p.opens) - 1
+			return true, true
+		}
+		p.spare(n)
+		delete(chosen.asked, g)
+	}
+	return false, true
+}
+
+// fill puts pods of the class on an open node while there seems to be room.
+func (p *planner) fill(c *class, n *openNode) {
+	for placed := 0; len(c.pods) > 0 && (placed == 0 || c.demand.fits(n.room)); placed++ {
+		full := c.perNode > 0 && placed >= c.perNode && (c.alone || n.group == c.measured)
+		if full || c.fickle && placed > 0 {
+			return // to the others of a fickle class, all open nodes are offered
+		}
+		node, _, err := p.sim.Place(c.pods[0].pod, n.name)
 		if !p.answered(err) {
-			return nil, nil, false
+			c.pods = nil
 		}
-		if tried == nil {
-			refuses(g.Name, strings.Join(refusal, ", "))
-			continue
+		if node == "" {
+			return
 		}
-		if best == nil || tried.better(best) {
-			best = tried
-		}
+		p.land(c, node)
 	}
-	for _, reason := range why {
-		word := "group"
-		if len(groups[reason]) > 1 {
-			word = "groups"
-		}
-		reasons = append(reasons, fmt.Sprintf("%s %s: %s", word, strings.Join(groups[reason], ", "), reason))
-	}
-	return best, reasons, true
 }
 
-// better prefers less waste; then the smaller group, which balances equal
-// groups; then the name, by the order in which groups are tried.
-func (o *option) better(than *option) bool {
-	const same = 1e-9
-	if math.Abs(o.waste-than.waste) > same {
-		return o.waste < than.waste
+// build adds a node of the group for good.
+func (p *planner) build(g *group) (*openNode, bool) {
+	if n := g.spare; n != nil {
+		g.spare = nil
+		g.added++
+		p.total.add(g.Template)
+		p.opens, p.open[n.name] = append(p.opens, n), n
+		return n, true
 	}
-	return cmp.Less(o.group.size(), than.group.size())
-}
-
-// try fills one new node of the group with the first waiting pod and whatever
-// else fits, and takes it all back. It returns nothing and the reasons when
-// the first does not fit.
-func (p *planner) try(g *group, waiting []candidate) (*option, []string, error) {
-	p.sim.Fork()
-	defer p.sim.Revert()
-	name := g.nextName()
-	if err := p.sim.AddNode(newNode(g.Template, name)); err != nil {
-		return nil, nil, err
-	}
-	free := g.capacity
-	o := &option{group: g}
-	for i, c := range waiting {
-		// What exceeds the bare capacity is not worth the question. The first
-		// pod is asked for all the same, for the reasons.
-		if i > 0 && !c.needs.within(free) {
-			continue
-		}
-		node, reasons, err := p.sim.Place(c.pod, name)
-		if i == 0 && (err != nil || node == "") {
-			return nil, reasons, err
-		}
-		if !p.answered(err) || node == "" {
-			continue
-		}
-		o.placed = append(o.placed, i)
-		free = free.minus(c.needs)
-	}
-	o.waste = free.of(g.capacity)
-	return o, nil, nil
-}
-
-// grow adds the node of the option for good and returns the pods still waiting.
-func (p *planner) grow(o *option, waiting []candidate) []candidate {
-	g := o.group
-	name := g.nextName()
-	if !p.answered(p.sim.AddNode(newNode(g.Template, name))) {
-		return waiting[1:]
+	n := newNode(g.Template, g.nextName())
+	if !p.answered(p.sim.AddTemplate(n, g.Drivers, g.Storage)) {
+		return nil, false
 	}
 	g.added++
-	taken := make(map[int]bool, len(o.placed))
-	for _, i := range o.placed {
-		node, _, err := p.sim.Place(waiting[i].pod, name)
-		if p.answered(err) && node != "" {
-			taken[i] = true
-			g.helped = append(g.helped, waiting[i].key())
-		}
-	}
-	// The first pod leaves the list even if it was refused the second time:
-	// every round ends with fewer pods.
-	taken[0] = true
-	rest := waiting[:0:0]
-	for i, c := range waiting {
-		if !taken[i] {
-			rest = append(rest, c)
-		}
-	}
-	return rest
+	p.total.add(g.Template)
+	return p.opened(n, g), true
 }
 
-// obstacle says why the group cannot grow now; empty when it can.
-func (p *planner) obstacle(g *group) string {
-	if g.Target+g.added >= g.Max {
-		return fmt.Sprintf("at its maximum %d", g.Max)
-	}
-	backoff := p.in.History.Backoff[g.Name]
-	if wait := backoff.Until.Sub(p.in.Now); wait > 0 {
-		return fmt.Sprintf("left alone for another %s: %s", wait.Round(time.Second), backoff.Reason)
-	}
-	if i := slices.IndexFunc(p.failures, func(f failure) bool { return f.group == g.Name }); i >= 0 {
-		return p.failures[i].reason
-	}
-	return ""
+// spare takes back a node that nobody went to. The simulation keeps it, so the
+// group's next node is this one.
+func (p *planner) spare(n *openNode) {
+	g := n.group
+	g.spare = n
+	g.added--
+	p.total.take(g.Template)
+	p.opens = slices.DeleteFunc(p.opens, func(o *openNode) bool { return o == n })
+	delete(p.open, n.name)
 }
 
 // nextName is the name of the group's next node in the simulation.
-func (g *group) nextName() string { return fmt.Sprintf("%s-new-%d", g.Name, g.added) }
+func (g *group) nextName() string {
+	next := g.added
+	if g.spare != nil {
+		next++
+	}
+	return fmt.Sprintf("%s-new-%d", g.Name, next)
+}
 
 func (g *group) add() Add {
 	var why []string
@@ -221,7 +246,7 @@ func (g *group) add() Add {
 	return Add{
 		Group:  g.Name,
 		Count:  g.added,
-		Target: g.Target + g.added,
+		Target: g.size(),
 		Pods:   g.helped,
 		Reason: strings.Join(why, "; "),
 	}

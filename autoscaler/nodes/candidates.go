@@ -62,11 +62,11 @@ func (r *remover) candidates() []*leaver {
 			continue
 		}
 		c := &leaver{
-			node: n, group: r.byName[n.Group], since: r.in.Now.Sub(since), limit: r.in.Config.UnneededTime,
+			node: n, group: r.byName[n.Group], since: r.in.Now.Sub(since), limit: r.own(r.byName[n.Group]).UnneededTime,
 			utilization: r.utilization(n), top: -1,
 		}
 		if n.state == unreadyNow {
-			c.limit = r.in.Config.UnreadyTime
+			c.limit = r.own(c.group).UnreadyTime
 		}
 		if c.since < c.limit {
 			continue

@@ -15,8 +15,8 @@ import (
 type History struct {
 	// WasReady holds the UIDs of nodes that were seen ready.
 	WasReady map[types.UID]bool
-	// MissingSince is when a group was first seen with fewer nodes than its target.
-	MissingSince map[string]time.Time
+	// MissingSince is since when each node that a group owes has been missing, the oldest first.
+	MissingSince map[string][]time.Time
 	// LastAdd is when any group was last asked to grow.
 	LastAdd time.Time
 	// Backoff holds the groups that failed.
@@ -26,6 +26,14 @@ type History struct {
 	UnneededSince map[types.UID]time.Time
 	// Unremovable are the nodes, by UID, that could not go when that was tried.
 	Unremovable map[types.UID]Unremovable
+	// Asked are the groups that were asked to grow and whose providers have not counted it yet.
+	Asked map[string]Asked
+}
+
+// Asked is the target that a group was asked for, and when.
+type Asked struct {
+	Target int
+	At     time.Time
 }
 
 // Backoff is a group that is left alone for a while.
@@ -47,6 +55,13 @@ func (h History) Failed(group, reason string, now time.Time, config Config) Hist
 		h.Backoff = map[string]Backoff{}
 	}
 	h.Backoff[group] = Backoff{Until: now.Add(wait), For: wait, Reason: reason}
+	return h.NotAsked(group)
+}
+
+// NotAsked returns the history after a group was not asked to grow as decided.
+func (h History) NotAsked(group string) History {
+	h.Asked = maps.Clone(h.Asked)
+	delete(h.Asked, group)
 	return h
 }
 
@@ -56,7 +71,7 @@ func (p *planner) history() History {
 	past, now := p.in.History, p.in.Now
 	next := History{
 		WasReady:     map[types.UID]bool{},
-		MissingSince: map[string]time.Time{},
+		MissingSince: map[string][]time.Time{},
 		LastAdd:      past.LastAdd,
 		Backoff:      map[string]Backoff{},
 	}
@@ -68,7 +83,15 @@ func (p *planner) history() History {
 	}
 	for _, g := range p.groups {
 		if g.missing() > 0 {
-			next.MissingSince[g.Name] = earlier(past.MissingSince, g.Name, now)
+			next.MissingSince[g.Name] = p.missingSince(g)
+		}
+		asked, unseen := p.unseen(g)
+		asked.Target -= g.removed
+		if g.added > 0 {
+			asked, unseen = Asked{Target: g.size(), At: now}, true
+		}
+		if unseen {
+			next = next.asked(g.Name, asked)
 		}
 		if b, ok := past.Backoff[g.Name]; ok && now.Before(b.Until.Add(p.in.Config.BackoffReset)) {
 			next.Backoff[g.Name] = b
@@ -82,6 +105,14 @@ func (p *planner) history() History {
 		next = next.Failed(failure.group, failure.reason, now, p.in.Config)
 	}
 	return next
+}
+
+func (h History) asked(group string, asked Asked) History {
+	if h.Asked == nil {
+		h.Asked = map[string]Asked{}
+	}
+	h.Asked[group] = asked
+	return h
 }
 
 // earlier returns the time that is remembered for the key, or now.

@@ -23,7 +23,7 @@ func TestHistory(t *testing.T) {
 		UnneededSince: map[types.UID]time.Time{"uid-a1": start.Add(-time.Minute)},
 		Unremovable:   map[types.UID]Unremovable{},
 		WasReady:      map[types.UID]bool{"uid-a1": true, "uid-a2": true},
-		MissingSince:  map[string]time.Time{},
+		MissingSince:  map[string][]time.Time{},
 		Backoff:       map[string]Backoff{},
 	}
 	if diff := cmp.Diff(want, Decide(in, newToy(in)).History); diff != "" {

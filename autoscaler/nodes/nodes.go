@@ -6,11 +6,26 @@
 // Decide is a pure function of its Input and of the answers of a Simulator: the
 // time and the history are values in, the new history is a value out.
 //
-// Adds: pods that wait and pods of the forecast are placed on present nodes,
-// then on nodes on their way, then on templates of groups that can still grow,
-// the largest pod first. A new node is of the group that it leaves least of
-// unused, once everything else that still waits has been tried on it too. One
-// call may grow several groups.
+// Adds: pods that no plugin can tell apart are a class. The classes are placed
+// on present nodes, then on nodes on their way, then on new nodes, the largest
+// pods first: first-fit-decreasing. What a class still needs is an option of
+// each group that the simulator says would take it: how many pods one new node
+// takes is reckoned, and so is what of the classes behind it would fill the
+// rest. The Expanders choose among the options, and the group grows until the
+// class is placed, its next node would not be filled, or something stops it.
+// Every placement is the simulator's: what is reckoned only orders the
+// questions, of which there are about as many as pods, and as classes times groups.
+// One call may grow several groups.
+//
+// Headroom: pods of a priority below ExpendablePriority neither cause an add
+// nor keep a node. To hold room ready, run pods that only sleep, of a
+// priority below all others but not below ExpendablePriority: they cause nodes
+// as any pod does, others preempt them, and they come back as the next
+// reason to add. A pod nominated to a node counts as placed there.
+//
+// Nodes that a group owes for too long, and machines that its provider gave up,
+// are forgone: the target falls, the group is left alone for a while, and
+// other groups help in the same call.
 //
 // Removals: nodes of groups that stayed under-used, if everything on them can go
 // elsewhere, and nodes that never became ready. Who may be moved is said by the
@@ -19,6 +34,10 @@
 // Invariants, each a property test:
 //   - no group grows beyond its maximum, or shrinks below its minimum but for
 //     a node that never became ready;
+//   - nothing grows beyond the totals of the cluster;
+//   - what is forgone never came, and a group that forgoes nodes does not grow;
+//   - groups that differ in their zone only and can all help differ by at most
+//     one node among those that grow;
 //   - nothing is added for pods while all of them fit;
 //   - no node goes that a pod of this call was placed on;
 //   - every pod of a node that goes has a place on a ready node that stays;
@@ -32,6 +51,7 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/berth-dev/berth/autoscaler/nodes/drain"
@@ -49,8 +69,14 @@ type Simulator interface {
 	// new state. Added nodes take pods only when no other node can, and in the
 	// order in which they were added.
 	AddNode(node *v1.Node) error
+	// AddTemplate adds a node that does not exist yet, with the CSI drivers that
+	// it will have and how much each StorageClass can provision on it alone.
+	AddTemplate(node *v1.Node, drivers map[string]int32, storage map[string]resource.Quantity) error
+	// Room is what a node has left for pods, those that it will run as daemons
+	// taken off; nothing for a node that it does not know.
+	Room(node string) v1.ResourceList
 	// Place puts the pod on one of the named nodes, or on any when none is
-	// named, and returns which. It returns no node and why, in words, when
+	// named, and returns which: of added nodes the first as they are named. It returns no node and why, in words, when
 	// none fits; an error when there is no answer.
 	Place(pod *v1.Pod, among ...string) (node string, reasons []string, err error)
 	// RemovePod takes a pod away as if it were gone.
@@ -78,9 +104,14 @@ type Input struct {
 	Reserve []*v1.Pod
 	// World is what keeps pods where they are, without its Now, Config and Nodes.
 	World drain.World
+	// Slots are the pods that have a place of their own though no StatefulSet
+	// owns them: no other pod's answer is theirs.
+	Slots map[types.NamespacedName]bool
+	// Seed is what the expander Random draws from.
+	Seed uint64
 }
 
-// Config holds the limits. Each must be set; see Defaults.
+// Config holds the limits. Those that Defaults sets must be set.
 type Config struct {
 	// UnneededTime is how long a node must have been under-used before it goes.
 	UnneededTime time.Duration
@@ -113,9 +144,21 @@ type Config struct {
 	MaxCandidates int
 	// Recheck is how long a node is left alone that could not go.
 	Recheck time.Duration
-	// MinCores and MinMemory, in bytes, are what all nodes together keep.
-	MinCores, MinMemory int64
-	Drain               drain.Config
+	Drain   drain.Config
+	// Expanders choose among groups, each where the one before sees no
+	// difference; none is LeastWaste.
+	Expanders []Expander
+	// BalanceSimilarGroups shares new nodes among groups that differ only in
+	// their zone and in what follows from it.
+	BalanceSimilarGroups bool
+	// MaxNodesTotal, MaxCores and MaxMemory, in bytes, bound what all nodes
+	// have, also those of no group; 0 is no bound. Below MinCores and MinMemory nothing is removed.
+	MaxNodesTotal        int
+	MinCores, MaxCores   int64
+	MinMemory, MaxMemory int64
+	// StartupTaints are keys of taints that go once a node has started: until
+	// then the node is not ready, and templates are taken to be without them.
+	StartupTaints []string
 }
 
 // Defaults returns the limits that Cluster Autoscaler's users know.
@@ -151,6 +194,35 @@ type Group struct {
 	Target int
 	// Template is a new node of the group. Its name does not matter.
 	Template *v1.Node
+	// Drivers are the CSI drivers that a new node will have, with the number of
+	// volumes that each can attach, 0 for no limit; Storage is how much each
+	// StorageClass can provision on it alone.
+	Drivers map[string]int32
+	Storage map[string]resource.Quantity
+	// Priority counts for the expander Priority: the higher wins.
+	Priority int
+	// PricePerHour is the price of a node for the expander Price, in a currency
+	// that is the same for all groups.
+	PricePerHour float64
+	PriceKnown   bool
+	// Options are the group's own limits.
+	Options Options
+	// Failing are machines of the target that will never be nodes.
+	Failing []Failing
+}
+
+// Options are limits that a group has for itself; what is 0 is as in Config.
+type Options struct {
+	UtilizationThreshold float64
+	UnneededTime         time.Duration
+	UnreadyTime          time.Duration
+	MaxNodeProvisionTime time.Duration
+}
+
+// Failing is a number of machines that will never be nodes, and why.
+type Failing struct {
+	Count  int
+	Reason string
 }
 
 // Node is a present node.
@@ -177,6 +249,7 @@ type Volume struct {
 // Decision is what should happen, with the numbers that led to it.
 type Decision struct {
 	Adds     []Add
+	Forgo    []Forgo
 	Removals []Removal
 	// Unhelped are the pods that no present node and no group can take.
 	Unhelped []Unhelped
@@ -205,6 +278,14 @@ type Add struct {
 	Target int
 	// Pods are those that the new nodes are for.
 	Pods   []types.NamespacedName
+	Reason string
+}
+
+// Forgo takes back the wish for Count nodes of a group that do not come: its
+// target is decreased.
+type Forgo struct {
+	Group  string
+	Count  int
 	Reason string
 }
 

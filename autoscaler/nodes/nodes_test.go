@@ -126,7 +126,7 @@ func TestDecide(t *testing.T) {
 				Upcoming: 9,
 				Unhelped: []Unhelped{{
 					Pod: name("db-0"), Present: []string{"10 wrong label"},
-					Groups: []string{"group zone-a: at its maximum 10", "group zone-b: 1 Insufficient cpu", "group zone-c: left alone for another 1m0s: out of stock"},
+					Groups: []string{"group zone-a: at its maximum 10", "group zone-b: 1 Insufficient cpu (needs 8, a new node has 4 free)", "group zone-c: left alone for another 1m0s: out of stock"},
 				}},
 			},
 		},
@@ -139,7 +139,7 @@ func TestDecide(t *testing.T) {
 				Upcoming: 20,
 				Unhelped: []Unhelped{{
 					Pod: name("db-0"), Present: []string{"20 wrong label"},
-					Groups: []string{"groups zone-a, zone-c: at its maximum 10", "group zone-b: 1 Insufficient cpu"},
+					Groups: []string{"groups zone-a, zone-c: at its maximum 10", "group zone-b: 1 Insufficient cpu (needs 8, a new node has 4 free)"},
 				}},
 			},
 		},
@@ -180,11 +180,14 @@ func TestDecide(t *testing.T) {
 		"nodes asked for that never appear fail their group": {
 			in: Input{
 				Groups: []Group{withTarget(a, 1)}, Pending: podsOf(1, "web", "1"),
-				History: History{MissingSince: map[string]time.Time{"zone-a": start.Add(-16 * time.Minute)}},
+				History: History{MissingSince: map[string][]time.Time{"zone-a": {start.Add(-16 * time.Minute)}}},
 			},
-			want: Decision{Unhelped: []Unhelped{{
-				Pod: name("web-0"), Groups: []string{"group zone-a: 1 nodes asked for did not appear within 16m0s"},
-			}}},
+			want: Decision{
+				Forgo: []Forgo{{Group: "zone-a", Count: 1, Reason: "1 nodes asked for did not appear within 16m0s"}},
+				Unhelped: []Unhelped{{
+					Pod: name("web-0"), Groups: []string{"group zone-a: 1 nodes asked for did not appear within 16m0s"},
+				}},
+			},
 		},
 		"a node that never became ready goes and another group helps": {
 			in: Input{Groups: []Group{withTarget(a, 1), b}, Nodes: []Node{unready(nodeIn(a, "a1"), 16*time.Minute)}, Pending: podsOf(1, "web", "1")},

@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"time"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -22,13 +21,20 @@ type planner struct {
 	byName   map[string]*group
 	largest  capacity
 	used     map[string]bool // nodes that a pod was placed on
+	total    totals
+	present  []string // names of the nodes that are ready
+	landed   int      // pods that found their node
+	opens    []*openNode
+	open     map[string]*openNode
 	failures []failure
 	decision Decision
 
 	// unremovable are the nodes that could not go, found so by this decision or remembered.
 	unremovable map[types.UID]Unremovable
-}
 
+	resources []v1.ResourceName
+	least     amounts // no pod takes less
+}
 type failure struct{ group, reason string }
 
 // group is a Group with what this decision does to it.
@@ -40,20 +46,29 @@ type group struct {
 	draining   int
 	added      int
 	removed    int
+	forgone    int
 	helped     []types.NamespacedName
 	belowMin   int
 	capacity   capacity
+	room       amounts   // what a new node leaves for pods, once measured
+	spare      *openNode // added to the simulation for nothing
 }
 
 // size is the number of nodes that the group will have.
-func (g *group) size() int { return g.Target + g.added - g.removed - g.draining }
+func (g *group) size() int {
+	return g.Target - g.forgone + g.added - g.removed - g.draining
+}
+
+// grown is the number of nodes that the group may have after its growth, by whoever counts more.
+func (g *group) grown() int { return max(g.Target, g.registered) + g.added }
 
 // missing is the number of nodes asked for that have no Node object yet.
 func (g *group) missing() int { return max(0, g.Target-g.registered-g.draining) }
 
 func newPlanner(in Input, sim Simulator) *planner {
-	p := &planner{in: in, sim: sim, byName: map[string]*group{}, used: map[string]bool{}}
+	p := &planner{in: in, sim: sim, byName: map[string]*group{}, used: map[string]bool{}, open: map[string]*openNode{}}
 	for _, g := range in.Groups {
+		g.Template = p.withoutStartup(g.Template)
 		added := &group{Group: g, capacity: capacityOf(g.Template)}
 		p.groups = append(p.groups, added)
 		p.byName[g.Name] = added
@@ -61,8 +76,11 @@ func newPlanner(in Input, sim Simulator) *planner {
 		p.largest.memory = max(p.largest.memory, added.capacity.memory)
 	}
 	for _, n := range in.Nodes {
-		seen := &node{Node: n, state: stateOf(n.Object, in)}
+		seen := &node{Node: n, state: p.stateOf(n.Object, p.own(p.byName[n.Group]).MaxNodeProvisionTime)}
 		p.nodes = append(p.nodes, seen)
+		if seen.state != leaving || n.Draining {
+			p.total.add(n.Object)
+		}
 		switch g := p.byName[n.Group]; {
 		case g == nil:
 		case seen.state != leaving:
@@ -74,6 +92,12 @@ func newPlanner(in Input, sim Simulator) *planner {
 	p.in.Volumes = slices.SortedFunc(slices.Values(in.Volumes), func(a, b Volume) int { return cmp.Compare(a.Slot, b.Slot) })
 	slices.SortFunc(p.groups, func(a, b *group) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(p.nodes, func(a, b *node) int { return cmp.Compare(a.Object.Name, b.Object.Name) })
+	for _, n := range p.nodes {
+		if n.state == ready {
+			p.present = append(p.present, n.Object.Name)
+		}
+	}
+	p.resources = resourcesOf(p.groups)
 	return p
 }
 
@@ -97,69 +121,6 @@ func (p *planner) blocked() {
 	if unready > p.in.Config.OKTotalUnready && unready*100 > limit*total {
 		p.decision.Blocked = fmt.Sprintf("%d of %d nodes are unready, more than %d%%", unready, total, limit)
 	}
-}
-
-// Upcoming returns the nodes on their way as they will be once they are ready:
-// those that have a Node object, and those that a group still owes.
-func Upcoming(in Input) []*v1.Node { return newPlanner(in, nil).awaited() }
-
-// expect shows the simulator the nodes on their way as ready.
-func (p *planner) expect() {
-	for _, n := range p.awaited() {
-		if !p.answered(p.sim.AddNode(n)) {
-			return
-		}
-		p.decision.Upcoming++
-	}
-}
-
-// awaited returns the nodes on their way as ready, and records the groups whose
-// nodes do not come.
-func (p *planner) awaited() (found []*v1.Node) {
-	for _, n := range p.nodes {
-		g := p.byName[n.Group]
-		if g != nil && n.state == neverReady {
-			p.fail(g.Name, fmt.Sprintf("node %s %s", n.Object.Name, p.tooLate(n)))
-		}
-		if n.state != upcoming {
-			continue
-		}
-		var template *v1.Node
-		if g != nil {
-			template = g.Template
-		}
-		found = append(found, asReady(n.Object, template))
-	}
-	for _, g := range p.groups {
-		missing := g.missing()
-		if missing == 0 {
-			continue
-		}
-		since := earlier(p.in.History.MissingSince, g.Name, p.in.Now)
-		if waited := p.in.Now.Sub(since); waited > p.in.Config.MaxNodeProvisionTime {
-			p.fail(g.Name, fmt.Sprintf("%d nodes asked for did not appear within %s", missing, waited.Round(time.Second)))
-			continue
-		}
-		for i := range missing {
-			found = append(found, newNode(g.Template, fmt.Sprintf("%s-awaited-%d", g.Name, i)))
-		}
-	}
-	return found
-}
-
-// tooLate says how long a node that never became ready has had.
-func (p *planner) tooLate(n *node) string {
-	age := p.in.Now.Sub(n.Object.CreationTimestamp.Time).Round(time.Second)
-	return fmt.Sprintf("is not ready %s after its creation (limit %s)", age, p.in.Config.MaxNodeProvisionTime)
-}
-
-// fail records a failure of a group, at most one for each back-off.
-func (p *planner) fail(group, reason string) {
-	known := slices.ContainsFunc(p.failures, func(f failure) bool { return f.group == group })
-	if known || p.in.Now.Before(p.in.History.Backoff[group].Until) {
-		return
-	}
-	p.failures = append(p.failures, failure{group, reason})
 }
 
 // answered notes an error of the simulation and reports that there was none.

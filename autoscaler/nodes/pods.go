@@ -4,9 +4,6 @@
 package nodes
 
 import (
-	"cmp"
-	"slices"
-
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	resourcehelper "k8s.io/component-helpers/resource"
@@ -23,9 +20,8 @@ func (c candidate) key() types.NamespacedName {
 	return types.NamespacedName{Namespace: c.pod.Namespace, Name: c.pod.Name}
 }
 
-// candidates returns the pods that a node could help, in the order in which
-// they are placed: pods that exist before those of the forecast, then by
-// priority, then the largest first, then by name with db-2 before db-10.
+// candidates returns the pods that a node could help. One that is nominated to
+// a present node has its place there.
 func (p *planner) candidates() []candidate {
 	present := map[string]bool{}
 	for _, n := range p.nodes {
@@ -33,7 +29,11 @@ func (p *planner) candidates() []candidate {
 	}
 	var found []candidate
 	for _, pod := range p.in.Pending {
-		if Waits(pod, p.in.Config.ExpendablePriority) && !present[pod.Status.NominatedNodeName] {
+		switch nominated := pod.Status.NominatedNodeName; {
+		case !Waits(pod, p.in.Config.ExpendablePriority):
+		case present[nominated]:
+			p.used[nominated] = true
+		default:
 			found = append(found, candidate{pod: pod, needs: needsOf(pod)})
 		}
 	}
@@ -42,17 +42,6 @@ func (p *planner) candidates() []candidate {
 			found = append(found, candidate{pod: pod, needs: needsOf(pod), forecast: true})
 		}
 	}
-	weight := func(c candidate) float64 { return c.needs.of(p.largest) }
-	slices.SortFunc(found, func(a, b candidate) int {
-		return cmp.Or(
-			boolCompare(a.forecast, b.forecast),
-			cmp.Compare(priority(b.pod), priority(a.pod)),
-			cmp.Compare(weight(b), weight(a)),
-			cmp.Compare(a.pod.Namespace, b.pod.Namespace),
-			cmp.Compare(len(a.pod.Name), len(b.pod.Name)),
-			cmp.Compare(a.pod.Name, b.pod.Name),
-		)
-	})
 	return found
 }
 

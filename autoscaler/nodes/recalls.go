@@ -17,7 +17,7 @@ const recallTries = 20
 
 // recall keeps nodes on their way out that take pods which fit on no other, and returns those that still wait: a node
 // that is there beats one that would have to be made.
-func (p *planner) recall(waiting []candidate) []candidate {
+func (p *planner) recall(waiting []*class) []*class {
 	for _, n := range p.nodes {
 		if len(waiting) == 0 || p.decision.Incomplete != "" {
 			return waiting
@@ -25,50 +25,44 @@ func (p *planner) recall(waiting []candidate) []candidate {
 		if !n.Draining || n.state != leaving || n.Object.DeletionTimestamp != nil {
 			continue
 		}
+		g := p.byName[n.Group]
 		back := unmarked(n.Object)
-		if stateOf(back, p.in) != ready || !p.takes(back, waiting) {
+		if p.stateOf(back, p.own(g).MaxNodeProvisionTime) != ready || !p.takes(back, waiting) {
 			continue
 		}
 		if !p.answered(p.sim.AddNode(back)) {
 			return waiting
 		}
-		var first candidate
-		var rest []candidate
+		first := ""
 		for _, c := range waiting {
-			node, _, err := p.sim.Place(c.pod, back.Name)
-			switch {
-			case !p.answered(err) || node == "":
-				rest = append(rest, c)
-				continue
-			case first.pod == nil:
-				first = c
+			head, before := c.pods[0].key(), len(c.pods)
+			if p.place(c, back.Name); first == "" && len(c.pods) < before {
+				first = head.String()
 			}
-			p.decision.Placed++
 		}
-		waiting = rest
+		waiting = slices.DeleteFunc(waiting, func(c *class) bool { return len(c.pods) == 0 })
 		p.used[back.Name] = true
 		n.state, n.Object = ready, back
-		g := p.byName[n.Group]
 		if g != nil {
 			g.draining--
 			g.registered++
 		}
 		p.decision.Recalls = append(p.decision.Recalls, Recall{
-			Node: back.Name, UID: back.UID, Reason: fmt.Sprintf("pod %s fits on no other node", first.key()),
+			Node: back.Name, UID: back.UID, Reason: fmt.Sprintf("pod %s fits on no other node", first),
 		})
 	}
 	return waiting
 }
 
 // takes tells whether the node would take any of the first pods.
-func (p *planner) takes(n *v1.Node, waiting []candidate) bool {
+func (p *planner) takes(n *v1.Node, waiting []*class) bool {
 	p.sim.Fork()
 	defer p.sim.Revert()
 	if !p.answered(p.sim.AddNode(n)) {
 		return false
 	}
 	for _, c := range waiting[:min(len(waiting), recallTries)] {
-		if node, _, err := p.sim.Place(c.pod, n.Name); p.answered(err) && node != "" {
+		if node, _, err := p.sim.Place(c.pods[0].pod, n.Name); p.answered(err) && node != "" {
 			return true
 		}
 	}

@@ -114,7 +114,7 @@ func (r *remover) settle(n *node) error {
 // movable returns the pods of a node that have to go elsewhere, by name, the number of those that
 // end there meanwhile, and the first obstacle.
 func (r *remover) movable(n *node) (pods []*v1.Pod, ending int, obstacle drain.Verdict) {
-	for _, pod := range slices.SortedFunc(slices.Values(n.Pods), byName) {
+	for _, pod := range slices.SortedFunc(slices.Values(n.Pods), podsByName) {
 		v := r.judge.Pod(pod)
 		switch v.Fate {
 		case drain.Ends:
@@ -134,7 +134,7 @@ func (r *remover) movable(n *node) (pods []*v1.Pod, ending int, obstacle drain.V
 	return pods, ending, obstacle
 }
 
-func byName(a, b *v1.Pod) int {
+func podsByName(a, b *v1.Pod) int {
 	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 }
 
@@ -156,24 +156,19 @@ func (r *remover) moveAway(n *node, pods []*v1.Pod) (moves []Move, why string, e
 			return nil, "", err
 		}
 	}
-	for _, pod := range reserve {
-		if err := r.sim.RemovePod(on(pod, name)); err != nil {
-			return nil, "", err
-		}
-	}
 	if err := r.sim.RemoveNode(name); err != nil {
 		return nil, "", err
 	}
 	for _, pod := range inOrder(pods, r.largest) {
 		if priority(pod) < r.in.Config.ExpendablePriority {
-			moves = append(moves, Move{Pod: keyOf(pod)})
+			moves = append(moves, Move{Pod: nameOf(pod)})
 			continue
 		}
 		to, why, err := r.placeStaying(successor(pod))
 		if why != "" || err != nil {
 			return nil, fmt.Sprintf("pod %s/%s has no place elsewhere: %s", pod.Namespace, pod.Name, why), err
 		}
-		moves = append(moves, Move{keyOf(pod), to})
+		moves = append(moves, Move{nameOf(pod), to})
 	}
 	placed := make([]string, len(reserve))
 	for i, pod := range reserve {
@@ -211,20 +206,11 @@ func (r *remover) placeStaying(pod *v1.Pod) (node, why string, err error) {
 // successor is the pod that comes in the place of one. Volumes that are made for a pod alone are taken for those
 // that it has, as if the next pod would get them.
 func successor(pod *v1.Pod) *v1.Pod {
-	next := on(pod, "")
+	next := *pod
+	next.Spec.NodeName = ""
 	next.Status = v1.PodStatus{Phase: v1.PodPending}
 	if !slices.ContainsFunc(pod.Spec.Volumes, func(v v1.Volume) bool { return v.Ephemeral != nil }) {
 		next.UID = types.UID("moved/" + string(pod.UID))
-	}
-	return next
-}
-
-// on is the pod on another node, known by the UID by which the simulation knows it.
-func on(pod *v1.Pod, node string) *v1.Pod {
-	next := *pod
-	next.Spec.NodeName = node
-	if next.UID == "" {
-		next.UID = types.UID(fmt.Sprintf("simulated/%s/%s", pod.Namespace, pod.Name))
 	}
 	return &next
 }
@@ -235,12 +221,12 @@ func inOrder(pods []*v1.Pod, largest capacity) []*v1.Pod {
 		return cmp.Or(
 			cmp.Compare(priority(b), priority(a)),
 			cmp.Compare(needsOf(b).of(largest), needsOf(a).of(largest)),
-			byName(a, b),
+			podsByName(a, b),
 		)
 	})
 }
 
-func keyOf(pod *v1.Pod) types.NamespacedName {
+func nameOf(pod *v1.Pod) types.NamespacedName {
 	return types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}
 }
 
@@ -257,7 +243,7 @@ func (p *planner) unneeded(n *node) bool {
 	if (n.state != ready && n.state != unreadyNow) || n.gone || p.byName[n.Group] == nil || p.used[n.Object.Name] {
 		return false
 	}
-	return n.empty() || p.utilization(n).most() < p.in.Config.UtilizationThreshold
+	return n.empty() || p.utilization(n).most() < p.own(p.byName[n.Group]).UtilizationThreshold
 }
 
 // rememberRemovals notes since when nodes are under-used, and which could not go.

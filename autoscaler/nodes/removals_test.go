@@ -124,7 +124,7 @@ func TestRemovals(t *testing.T) {
 			nodes: []Node{node("n0", webPods("n0", "1", "w0")...)},
 			change: func(in *Input) {
 				in.Groups[0].Target = 2
-				in.History.MissingSince = map[string]time.Time{"zone-a": start}
+				in.History.MissingSince = map[string][]time.Time{"zone-a": {start}}
 			},
 			want: []string{"n0 stays, NoPlace: pod prod/w0 has no place elsewhere: there is only node zone-a-awaited-0, which is not ready yet"},
 		},

@@ -6,6 +6,8 @@ package nodes
 import (
 	"maps"
 	"slices"
+	"strings"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,6 +22,12 @@ const (
 
 	uninitializedTaint = "node.cloudprovider.kubernetes.io/uninitialized"
 )
+
+// startupPrefixes begin the keys of taints that go once a node has started, as
+// Cluster Autoscaler's users write them; the second is the older one.
+func startupPrefixes() []string {
+	return []string{"startup-taint.cluster-autoscaler.kubernetes.io/", "ignore-taint.cluster-autoscaler.kubernetes.io/"}
+}
 
 type state int
 
@@ -60,7 +68,8 @@ func everywhere(pod *v1.Pod) bool {
 	return owner != nil && owner.Kind == "DaemonSet"
 }
 
-func stateOf(n *v1.Node, in Input) state {
+// stateOf judges a node that may take that long to become ready.
+func (p *planner) stateOf(n *v1.Node, provisionTime time.Duration) state {
 	if n.DeletionTimestamp != nil || hasTaint(n, ToBeDeletedTaint) {
 		return leaving
 	}
@@ -70,14 +79,15 @@ func stateOf(n *v1.Node, in Input) state {
 			condition = &n.Status.Conditions[i]
 		}
 	}
-	if condition != nil && condition.Status == v1.ConditionTrue && !hasTaint(n, v1.TaintNodeNotReady) && !hasTaint(n, uninitializedTaint) {
+	if condition != nil && condition.Status == v1.ConditionTrue && !hasTaint(n, v1.TaintNodeNotReady) && !hasTaint(n, uninitializedTaint) &&
+		!slices.ContainsFunc(n.Spec.Taints, p.startup) {
 		return ready
 	}
-	limit := n.CreationTimestamp.Add(in.Config.MaxNodeProvisionTime)
+	limit := n.CreationTimestamp.Add(provisionTime)
 	switch {
-	case in.History.WasReady[n.UID]:
+	case p.in.History.WasReady[n.UID]:
 		return unreadyNow
-	case !in.Now.After(limit):
+	case !p.in.Now.After(limit):
 		return upcoming
 	case condition != nil && condition.LastTransitionTime.After(limit):
 		// It changed after its time to become ready was over, so it was ready then.
@@ -90,17 +100,33 @@ func hasTaint(n *v1.Node, key string) bool {
 	return slices.ContainsFunc(n.Spec.Taints, func(t v1.Taint) bool { return t.Key == key })
 }
 
+// startup tells of a taint that goes once its node has started.
+func (p *planner) startup(taint v1.Taint) bool {
+	return slices.Contains(p.in.Config.StartupTaints, taint.Key) ||
+		slices.ContainsFunc(startupPrefixes(), func(prefix string) bool { return strings.HasPrefix(taint.Key, prefix) })
+}
+
+// withoutStartup returns a template as its node will be once it has started.
+func (p *planner) withoutStartup(template *v1.Node) *v1.Node {
+	if !slices.ContainsFunc(template.Spec.Taints, p.startup) {
+		return template
+	}
+	template = template.DeepCopy()
+	template.Spec.Taints = slices.DeleteFunc(template.Spec.Taints, p.startup)
+	return template
+}
+
 // asReady returns a node on its way as it will be: without the taints that
 // going ready removes, and with what the template promises and the kubelet
 // or the cloud has not reported yet.
-func asReady(n, template *v1.Node) *v1.Node {
+func (p *planner) asReady(n, template *v1.Node) *v1.Node {
 	n = n.DeepCopy()
 	n.Spec.Taints = slices.DeleteFunc(n.Spec.Taints, func(t v1.Taint) bool {
 		switch t.Key {
 		case v1.TaintNodeNotReady, v1.TaintNodeUnreachable, v1.TaintNodeNetworkUnavailable, uninitializedTaint:
 			return true
 		}
-		return false
+		return p.startup(t)
 	})
 	if template == nil {
 		return n

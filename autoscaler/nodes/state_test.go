@@ -46,7 +46,7 @@ func TestState(t *testing.T) {
 				n.Spec.Taints = []v1.Taint{{Key: tc.taint}}
 			}
 			in := Input{Now: start, Config: Defaults(), History: History{WasReady: map[types.UID]bool{n.UID: tc.wasReady}}}
-			if got := stateOf(n, in); got != tc.want {
+			if got := stateIn(n, in); got != tc.want {
 				t.Errorf("state %d, want %d", got, tc.want)
 			}
 		})
@@ -61,7 +61,7 @@ func TestAsReady(t *testing.T) {
 	n.Spec.Taints = []v1.Taint{{Key: v1.TaintNodeNotReady}, {Key: "dedicated"}, {Key: uninitializedTaint}}
 	promised := template("a", "4")
 	promised.Labels[v1.LabelHostname], promised.Labels["disk"] = "template", "ssd"
-	got := asReady(n, promised)
+	got := newPlanner(Input{}, nil).asReady(n, promised)
 	want := map[string]string{"own": "yes", v1.LabelTopologyZone: "reported", "disk": "ssd"}
 	if diff := cmp.Diff(want, got.Labels); diff != "" {
 		t.Errorf("labels (-want +got):\n%s", diff)
@@ -93,7 +93,7 @@ func TestUpcoming(t *testing.T) {
 	if diff := cmp.Diff([]string{"a1", "b1", "zone-a-awaited-0"}, names); diff != "" {
 		t.Errorf("nodes on their way (-want +got):\n%s", diff)
 	}
-	in.History.MissingSince = map[string]time.Time{a.Name: start.Add(-time.Hour)}
+	in.History.MissingSince = map[string][]time.Time{a.Name: {start.Add(-time.Hour)}}
 	if last := Upcoming(in); len(last) != 2 {
 		t.Errorf("%d nodes are on their way, want none that a group owes for an hour", len(last))
 	}

@@ -35,12 +35,15 @@ type Standing struct {
 	Obstacle string
 	// RetryAt is when a group that failed is tried again; zero for one that did not.
 	RetryAt time.Time
+	// Own are the limits of the group, those of the configuration where it has none for itself.
+	Own Options
 }
 
 // Summarize counts all nodes, and says how each group stands, by name. The
 // simulation is not asked.
 func Summarize(in Input) (all Counts, groups []Standing) {
 	p := newPlanner(in, nil)
+	p.awaited() // nodes on their way count among the totals
 	byGroup := map[string]*Counts{}
 	for _, g := range p.groups {
 		byGroup[g.Name] = &Counts{}
@@ -52,10 +55,12 @@ func Summarize(in Input) (all Counts, groups []Standing) {
 		}
 	}
 	for _, g := range p.groups {
-		s := Standing{Group: g.Group, Counts: *byGroup[g.Name]}
+		s := Standing{Group: g.Group, Counts: *byGroup[g.Name], Own: p.own(g)}
 		s.Counts.Missing = g.missing()
-		if since, known := in.History.MissingSince[g.Name]; known && in.Now.Sub(since) > in.Config.MaxNodeProvisionTime {
-			s.Counts.Late = s.Counts.Missing
+		for _, since := range p.missingSince(g) {
+			if in.Now.Sub(since) > s.Own.MaxNodeProvisionTime {
+				s.Counts.Late++
+			}
 		}
 		all.Missing, all.Late = all.Missing+s.Counts.Missing, all.Late+s.Counts.Late
 		if backoff := in.History.Backoff[g.Name]; backoff.Until.After(in.Now) {

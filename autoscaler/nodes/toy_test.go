@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/labels"
 )
 
@@ -42,7 +43,7 @@ func newToy(in Input) *toy {
 		for _, pod := range n.Pods {
 			free = free.minus(needsOf(pod))
 		}
-		if state := stateOf(n.Object, in); state != ready {
+		if state := stateIn(n.Object, in); state != ready {
 			if state == leaving {
 				t.leaving[n.Object.Name] = free
 			}
@@ -51,6 +52,12 @@ func newToy(in Input) *toy {
 		t.nodes = append(t.nodes, toyNode{object: n.Object, free: free})
 	}
 	return t
+}
+
+func within(c, d capacity) bool { return c.cpu <= d.cpu && c.memory <= d.memory }
+
+func stateIn(n *v1.Node, in Input) state {
+	return newPlanner(Input{Now: in.Now, Config: in.Config, History: in.History}, nil).stateOf(n, in.Config.MaxNodeProvisionTime)
 }
 
 func (s toyState) copied() toyState {
@@ -97,6 +104,22 @@ func (t *toy) RemoveNode(name string) error {
 	return nil
 }
 
+func (t *toy) AddTemplate(n *v1.Node, _ map[string]int32, _ map[string]resource.Quantity) error {
+	return t.AddNode(n)
+}
+
+func (t *toy) Room(node string) v1.ResourceList {
+	for _, n := range t.nodes {
+		if n.object.Name == node {
+			return v1.ResourceList{
+				v1.ResourceCPU:    *resource.NewMilliQuantity(n.free.cpu, resource.DecimalSI),
+				v1.ResourceMemory: *resource.NewQuantity(n.free.memory, resource.BinarySI),
+			}
+		}
+	}
+	return nil
+}
+
 func (t *toy) Place(pod *v1.Pod, among ...string) (string, []string, error) {
 	t.asked++
 	if t.fail != nil {
@@ -107,13 +130,13 @@ func (t *toy) Place(pod *v1.Pod, among ...string) (string, []string, error) {
 	refusals := map[string]int{}
 	for i := range t.nodes {
 		n := &t.nodes[i]
-		if len(among) > 0 && n.object.Name != among[0] {
+		if len(among) > 0 && !slices.Contains(among, n.object.Name) {
 			continue
 		}
 		switch {
 		case !labels.SelectorFromSet(pod.Spec.NodeSelector).Matches(labels.Set(n.object.Labels)):
 			refusals["wrong label"]++
-		case !needsOf(pod).within(n.free):
+		case !within(needsOf(pod), n.free):
 			refusals["Insufficient cpu"]++
 		default:
 			n.free = n.free.minus(needsOf(pod))

@@ -63,7 +63,7 @@ func lead(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, pulse *pu
 	if err != nil {
 		return err
 	}
-	nodes, err := nodeParts(c, clients, factory)
+	nodes, refresh, err := nodeParts(c, cfg, clients, factory)
 	if err != nil {
 		return err
 	}
@@ -110,6 +110,7 @@ func lead(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, pulse *pu
 	var background sync.WaitGroup
 	defer background.Wait()
 	background.Go(func() { vpas.Run(ctx) })
+	background.Go(func() { refresh(ctx) })
 	background.Go(func() { evictions.Run(ctx) })
 	background.Go(func() {
 		if err := clients.policies.Watch(ctx, book); err != nil {

@@ -252,17 +252,30 @@ func shares(node *v1.Node, pods []*v1.Pod) sharesReport {
 	}
 }
 
-// refusalBy finds what a group says, in reasons that begin with the names of those who have it in common.
+// refusalBy finds what a group says, in reasons that begin with the names of those who have it in common. Where many
+// have, only some are named: a group that is named nowhere is one of the others.
 func refusalBy(group string, reasons []string) (string, bool) {
+	var unnamed []string
 	for _, reason := range reasons {
 		names, why, found := strings.Cut(reason, ": ")
 		if !found {
 			continue
 		}
 		names = strings.TrimPrefix(strings.TrimPrefix(names, "groups "), "group ")
+		if some, _, more := cutLast(names, " and "); more && strings.HasSuffix(names, " more") {
+			names, unnamed = some, append(unnamed, why)
+		}
 		if slices.Contains(strings.Split(names, ", "), group) {
 			return why, true
 		}
 	}
-	return "", false
+	return strings.Join(unnamed, "; or "), len(unnamed) > 0
+}
+
+func cutLast(text, at string) (before, after string, found bool) {
+	i := strings.LastIndex(text, at)
+	if i < 0 {
+		return text, "", false
+	}
+	return text[:i], text[i+len(at):], true
 }

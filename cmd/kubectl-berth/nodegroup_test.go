@@ -43,6 +43,9 @@ func nodeStatus(t *testing.T, change func(*status.Status, *status.Templates)) *v
 	counts := &s.NodeGroups[0].Health.NodeCounts
 	counts.Registered.NotStarted, counts.Unregistered = 1, 2
 	s.NodeGroups[0].Berth.LastScaleUp = &status.Growth{Time: at(2 * time.Minute), From: 2, To: 4, Reason: "2 pods that fit on no other node, first prod/db-0"}
+	s.NodeGroups[0].Berth.Priority, s.NodeGroups[0].Berth.PricePerHour = 7, ptr.To(0.25)
+	s.NodeGroups[0].Berth.Options = status.Options{UtilizationThreshold: 0.5, UnneededTime: metav1.Duration{Duration: 10 * time.Minute},
+		UnreadyTime: metav1.Duration{Duration: 20 * time.Minute}, MaxNodeProvisionTime: metav1.Duration{Duration: 15 * time.Minute}}
 	s.NodeGroups[1].Berth = status.BerthGroup{Obstacle: "no machines of this kind", RetryAt: ptr.To(at(-3 * time.Minute))}
 	s.NodeGroups[2].Berth.Obstacle = "at its maximum 2"
 	templates := status.Templates{Groups: []status.Template{
@@ -145,4 +148,16 @@ func aged(w *world) *world {
 		}
 	}
 	return w
+}
+
+func TestRefusalBy(t *testing.T) {
+	reasons := []string{"group a: too small", "groups b, c and 3 more: at its maximum 2", "no sentence of a group"}
+	for group, want := range map[string]string{"a": "too small", "c": "at its maximum 2", "z": "at its maximum 2"} {
+		if got, ok := refusalBy(group, reasons); got != want || !ok {
+			t.Errorf("group %s: %q (%t), want %q", group, got, ok, want)
+		}
+	}
+	if got, ok := refusalBy("z", reasons[:1]); ok {
+		t.Errorf("group z: %q, want nothing", got)
+	}
 }

@@ -32,6 +32,9 @@ func (r *groupReport) text(out io.Writer) error {
 	if t := r.Template; t != nil {
 		fmt.Fprintf(w, "New nodes:\t%s\n", t)
 	}
+	if limits := r.limits(); limits != "" {
+		fmt.Fprintf(w, "Limits:\t%s\n", limits)
+	}
 	fmt.Fprintf(w, "Berth:\t%s\n", r.BerthActs)
 	fmt.Fprintf(w, "Status:\t%s\n", r.Origin)
 	for _, note := range r.Notes {
@@ -79,6 +82,23 @@ func (r *groupReport) growth() string {
 	default:
 		return "no: " + b.Obstacle
 	}
+}
+
+// limits are those of the group, and what expanders go by.
+func (r *groupReport) limits() string {
+	var texts []string
+	b := r.Status.Berth
+	if o := b.Options; o != (status.Options{}) {
+		texts = append(texts, fmt.Sprintf("a node goes when less than %.0f%% of it is asked for %s (not ready: %s), and may take %s to come", 100*o.UtilizationThreshold,
+			ago(o.UnneededTime.Duration), ago(o.UnreadyTime.Duration), ago(o.MaxNodeProvisionTime.Duration)))
+	}
+	if b.PricePerHour != nil {
+		texts = append(texts, fmt.Sprintf("%g an hour", *b.PricePerHour))
+	}
+	if b.Priority != 0 {
+		texts = append(texts, fmt.Sprintf("priority %d", b.Priority))
+	}
+	return strings.Join(texts, "; ")
 }
 
 // counts says how many nodes do what.

@@ -8,6 +8,7 @@ import (
 	"errors"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/berth-dev/berth/autoscaler/cloud"
 	"github.com/berth-dev/berth/autoscaler/nodes/status"
@@ -59,14 +60,19 @@ func (g toldGroup) Template(context.Context) (*cloud.Template, error) {
 	return &cloud.Template{Node: g.template.Node(), Drivers: g.template.Drivers, Storage: g.template.Storage}, nil
 }
 
-// Options returns the given ones.
-func (g toldGroup) Options(_ context.Context, defaults cloud.Options) (cloud.Options, error) {
-	return defaults, nil
+// Options are those that the status tells of.
+func (g toldGroup) Options(context.Context, cloud.Options) (cloud.Options, error) {
+	o := g.Berth.Options
+	return cloud.Options{
+		UtilizationThreshold: o.UtilizationThreshold, UnneededTime: o.UnneededTime.Duration,
+		UnreadyTime: o.UnreadyTime.Duration, MaxNodeProvisionTime: o.MaxNodeProvisionTime.Duration,
+	}, nil
 }
 
-// Price is not known.
+// Price is that of the provider, or of the configuration.
 func (g toldGroup) Price(context.Context) (perHour float64, known bool, err error) {
-	return 0, false, nil
+	price := g.Berth.PricePerHour
+	return ptr.Deref(price, 0), price != nil, nil
 }
 
 // Instances are not known.

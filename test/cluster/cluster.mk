@@ -15,6 +15,12 @@ CLUSTER_LDFLAGS := -s -w $(LDFLAGS) -X k8s.io/client-go/pkg/version.gitVersion=v
 # The CRD of the VPA comes with upstream's module, not with a copy of ours.
 VPA_CRD = $(shell go list -m -f '{{.Dir}}' k8s.io/autoscaler/vertical-pod-autoscaler)/deploy/vpa-v1-crd-gen.yaml
 
+# Those of Cluster API come with upstream's module, too. Nothing links it: it is fetched like the tools that are run with
+# "go run MODULE@VERSION".
+CAPI := sigs.k8s.io/cluster-api@v1.14.2
+CAPI_CRDS = $(addprefix $(shell go mod download -json $(CAPI) | sed -n 's/^\t"Dir": "\(.*\)",$$/\1/p')/core/config/crd/bases/cluster.x-k8s.io_, \
+	clusters.yaml machinedeployments.yaml machinepools.yaml machines.yaml machinesets.yaml)
+
 .PHONY: cluster-build
 cluster-build: ## Build the control plane for local clusters into bin/cluster/
 	@mkdir -p $(CLUSTER_BIN)
@@ -22,6 +28,7 @@ cluster-build: ## Build the control plane for local clusters into bin/cluster/
 		./cmd/berth-kube ./cmd/berth-cluster sigs.k8s.io/kwok/cmd/kwok sigs.k8s.io/kwok/cmd/kwokctl
 	@for name in $(CLUSTER_KUBE); do ln -sf berth-kube $(CLUSTER_BIN)/$$name; done
 	@install -m 644 $(VPA_CRD) $(CLUSTER_BIN)/vpa-crd.yaml
+	@cat $(CAPI_CRDS) >$(CLUSTER_BIN)/cluster-api-crds.yaml
 
 .PHONY: cluster-up
 cluster-up: cluster-build $(if $(filter-out off,$(or $(BERTH),on)),build) ## Start a cluster (NAME, NODES, ZONES, NODE_CPU, NODE_MEMORY, NODE_PODS, NODE_BOOT, POD_READY, POD_STOP, BERTH=off, ADAPTER=off)

@@ -158,9 +158,9 @@ func TestSizesThatAreTakenBack(t *testing.T) {
 		Assess("is undone, and the next one has its turn", step(func(ctx context.Context, t *testing.T, s scene) {
 			j := s.watchSizes(ctx, t, w.Name, 3)
 			s.grow(ctx, t, largeCPU, largeMemory)
-			s.awaitSizes(ctx, t, w, "200m 600Mi of 200m 600Mi", "db-0")
 			s.awaitEvent(ctx, t, "Pod", "db-2", "ResizeReverted", "in progress")
 			s.awaitEvent(ctx, t, "Pod", "db-1", "ResizeReverted", "Infeasible")
+			s.awaitSizes(ctx, t, w, "200m 600Mi of 200m 600Mi", "db-0")
 			t.Logf("acceptance: two resizes are taken back:\n%s", j)
 			if asked, want := j.turns("asked for 200m 600Mi"), descending(2, 0); !slices.Equal(asked, want) {
 				t.Errorf("order %v, want %v", asked, want)

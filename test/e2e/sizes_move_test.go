@@ -56,7 +56,9 @@ func TestSizesMove(t *testing.T) {
 			j := s.watchSizes(ctx, t, w.Name, 3)
 			s.grow(ctx, t, "1", largeMemory)
 			s.awaitEvent(ctx, t, "Pod", "db-2", "ResizeWaits", "no node has room for its successor")
-			s.awaitSizes(ctx, t, w, "1000m 600Mi")
+			for _, pod := range descending(2, 0) { // one after the other, each with a node that boots
+				s.awaitSizes(ctx, t, w, "1000m 600Mi", pod)
+			}
 			s.awaitVPACondition(ctx, t, "db", config.SizesApplied, corev1.ConditionTrue, "UpToDate")
 			t.Logf("acceptance: three ordinals move, re-created in %s where nobody disturbs:\n%s", uncontended.Round(time.Millisecond), j)
 			for pod, took := range j.pending() {

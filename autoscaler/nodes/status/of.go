@@ -45,7 +45,7 @@ func Of(in Input) Status {
 		Berth: Berth{
 			State: in.State, Reason: in.Reason, Blocked: d.Blocked, Incomplete: d.Incomplete,
 			Pending: waiting(in.Before), Forecast: len(in.Before.Forecast), Upcoming: all.Starting + all.Missing,
-			Unneeded: unneeded(in.Before), Draining: in.Drains,
+			Unneeded: unneeded(in.Before, groups), Draining: in.Drains,
 		},
 	}
 	for _, u := range d.Unhelped {
@@ -88,12 +88,16 @@ func groupsOf(in nodes.Input) map[string]string {
 }
 
 // unneeded are the nodes that nobody needs, those that go first at the front.
-func unneeded(in nodes.Input) (found []Unneeded) {
+func unneeded(in nodes.Input, groups []nodes.Standing) (found []Unneeded) {
+	own := map[string]nodes.Options{}
+	for _, g := range groups {
+		own[g.Name] = g.Own
+	}
 	for _, n := range in.Nodes {
 		if since, ok := in.History.UnneededSince[n.Object.UID]; ok {
-			after := in.Config.UnneededTime
+			after := own[n.Group].UnneededTime
 			if !isReady(n.Object) {
-				after = in.Config.UnreadyTime
+				after = own[n.Group].UnreadyTime
 			}
 			until := since.Add(after)
 			if !in.History.LastAdd.IsZero() {
@@ -178,7 +182,10 @@ func (s *Status) group(in Input, g nodes.Standing) NodeGroup {
 		},
 		ScaleUp:   ScaleUp{Condition: last.ScaleUp.at(now, up)},
 		ScaleDown: last.ScaleDown.of(now, candidates),
-		Berth:     BerthGroup{Obstacle: g.Obstacle, LastScaleUp: cmp.Or(grown, last.Berth.LastScaleUp)},
+		Berth:     BerthGroup{Obstacle: g.Obstacle, Priority: g.Priority, Options: options(g.Own), LastScaleUp: cmp.Or(grown, last.Berth.LastScaleUp)},
+	}
+	if g.PriceKnown {
+		made.Berth.PricePerHour = &g.PricePerHour
 	}
 	if !g.RetryAt.IsZero() {
 		made.ScaleUp.BackoffInfo = BackoffInfo{ErrorCode: "other", ErrorMessage: g.Obstacle}
@@ -191,6 +198,13 @@ func (s *Status) group(in Input, g nodes.Standing) NodeGroup {
 		}
 	}
 	return made
+}
+
+func options(o nodes.Options) Options {
+	return Options{
+		UtilizationThreshold: o.UtilizationThreshold, UnneededTime: metav1.Duration{Duration: o.UnneededTime},
+		UnreadyTime: metav1.Duration{Duration: o.UnreadyTime}, MaxNodeProvisionTime: metav1.Duration{Duration: o.MaxNodeProvisionTime},
+	}
 }
 
 // growth is that of the group among the adds, nil if there is none.

@@ -168,10 +168,23 @@ type BerthGroup struct {
 	// Obstacle says why the group cannot grow now; RetryAt, of one that failed, when it is tried again.
 	Obstacle string       `json:"obstacle,omitempty"`
 	RetryAt  *metav1.Time `json:"retryAt,omitempty"`
+	// Priority and PricePerHour are what the expanders of these names go by; the price is absent where it is not known.
+	Priority     int      `json:"priority,omitempty"`
+	PricePerHour *float64 `json:"pricePerHour,omitempty"`
+	// Options are the group's own limits, and those of the configuration where it has none.
+	Options Options `json:"options,omitzero"`
 	// LastScaleUp is the last one that was asked for.
 	LastScaleUp *Growth `json:"lastScaleUp,omitempty"`
 	// Planned is a growth that is decided and not asked for, since Berth leaves nodes alone.
 	Planned *Growth `json:"planned,omitempty"`
+}
+
+// Options are limits of a group; they mean what the fields of the same names in the configuration mean.
+type Options struct {
+	UtilizationThreshold float64         `json:"utilizationThreshold"`
+	UnneededTime         metav1.Duration `json:"unneededTime"`
+	UnreadyTime          metav1.Duration `json:"unreadyTime"`
+	MaxNodeProvisionTime metav1.Duration `json:"maxNodeProvisionTime"`
 }
 
 // Growth is a change of a target.

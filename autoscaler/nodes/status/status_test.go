@@ -49,7 +49,7 @@ func cluster() Input {
 	in := nodes.Input{
 		Now: now, Config: nodes.Defaults(),
 		Groups: []nodes.Group{
-			{Name: "a", Max: 5, Target: 2, Template: &v1.Node{}},
+			{Name: "a", Max: 5, Target: 2, Template: &v1.Node{}, Priority: 7, PricePerHour: 0.25, PriceKnown: true, Options: nodes.Options{UnneededTime: time.Minute}},
 			{Name: "b", Max: 5, Target: 1, Template: &v1.Node{}},
 			{Name: "c", Min: 1, Max: 2, Target: 2, Template: &v1.Node{}},
 		},
@@ -60,7 +60,7 @@ func cluster() Input {
 		History: nodes.History{
 			UnneededSince: map[types.UID]time.Time{"c-1": now.Add(-4 * time.Minute)},
 			LastAdd:       now.Add(-time.Minute),
-			MissingSince:  map[string]time.Time{"b": now.Add(-16 * time.Minute)},
+			MissingSince:  map[string][]time.Time{"b": {now.Add(-16 * time.Minute)}},
 			Backoff:       map[string]nodes.Backoff{"b": {Until: now.Add(3 * time.Minute), For: 5 * time.Minute, Reason: "1 nodes asked for did not appear within 15m1s"}},
 		},
 	}
