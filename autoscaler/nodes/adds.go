@@ -246,7 +246,7 @@ func (g *group) add() Add {
 	return Add{
 		Group:  g.Name,
 		Count:  g.added,
-		Target: g.size(),
+		Target: g.Target + g.added,
 		Pods:   g.helped,
 		Reason: strings.Join(why, "; "),
 	}

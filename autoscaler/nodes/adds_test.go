@@ -298,3 +298,62 @@ func TestReasonsOfManyGroups(t *testing.T) {
 		t.Errorf("reasons %q, want %q", got, want)
 	}
 }
+
+// A group's own limits are those of its nodes.
+func TestOptions(t *testing.T) {
+	for name, tc := range map[string]struct {
+		own  Options
+		pods []*v1.Pod
+		want int
+	}{
+		"none":                     {Options{}, nil, 1},
+		"unneeded for longer":      {Options{UnneededTime: time.Hour}, nil, 0},
+		"a higher share is little": {Options{UtilizationThreshold: 0.9}, []*v1.Pod{podOf("web", "3").Node("a1").Obj()}, 0}, // the pod has no place elsewhere
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := zoneGroup("a", 0, 10, 1)
+			a.Options = tc.own
+			n := nodeIn(a, "a1", tc.pods...)
+			in := Input{Now: start, Config: Defaults(), Groups: []Group{a}, Nodes: []Node{n}, History: emptyFor(11*time.Minute, n)}
+			d := Decide(in, newToy(in))
+			if len(d.Removals) != tc.want {
+				t.Errorf("%d nodes go, want %d", len(d.Removals), tc.want)
+			}
+			if _, under := d.History.UnneededSince[n.Object.UID]; !under && name != "none" {
+				t.Error("the node is not seen as under-used")
+			}
+		})
+	}
+}
+
+// Nodes on their way out still count until they are gone: for the target that
+// is told, for the maximum and for what a provider has counted.
+func TestAddBesideDraining(t *testing.T) {
+	a := zoneGroup("a", 0, 5, 3)
+	in := Input{Now: start, Config: Defaults(), Groups: []Group{a}, Pending: podsOf(4, "web", "4")}
+	in.Nodes = []Node{nodeIn(a, "a1", podOf("full-1", "4").Node("a1").Obj())}
+	for _, name := range []string{"a2", "a3"} {
+		in.Nodes = append(in.Nodes, marked(nodeIn(a, name, podOf("on-"+name, "1").Node(name).Obj())))
+	}
+	for target, want := range map[int]int{3: 2, 0: 2, 4: 1} { // 0 is a lie
+		in.Groups[0].Target = target
+		d := Decide(in, newToy(in))
+		if len(d.Adds) != 1 || d.Adds[0].Count != want || d.Adds[0].Target != target+want {
+			t.Errorf("of target %d: adds %+v, want %d nodes", target, d.Adds, want)
+		}
+		in.Groups[0].Target = target + want - 2 // the two are gone
+		in.History.Asked = d.History.Asked
+		gone := in
+		gone.Nodes = in.Nodes[:1]
+		if target == 3 && obstacleOf(gone) != "" {
+			t.Errorf("the group is left alone: %s", obstacleOf(gone))
+		}
+		in.History.Asked = nil
+	}
+}
+
+// obstacleOf is the obstacle of the first group.
+func obstacleOf(in Input) string {
+	planner := newPlanner(in, nil)
+	return planner.obstacle(planner.groups[0])
+}

@@ -76,5 +76,5 @@ func size(bytes int64) string  { return resource.NewQuantity(bytes, resource.Bin
 // to ask again would go on for ever.
 func (p *planner) unseen(g *group) (Asked, bool) {
 	asked, ok := p.in.History.Asked[g.Name]
-	return asked, ok && max(g.Target, g.registered) < asked.Target
+	return asked, ok && max(g.Target, g.registered+g.draining) < asked.Target
 }

@@ -76,8 +76,8 @@ type Simulator interface {
 	// taken off; nothing for a node that it does not know.
 	Room(node string) v1.ResourceList
 	// Place puts the pod on one of the named nodes, or on any when none is
-	// named, and returns which: of added nodes the first as they are named. It returns no node and why, in words, when
-	// none fits; an error when there is no answer.
+	// named, and returns which: of added nodes the first as they are named. It
+	// returns no node and why, in words, when none fits; an error when there is no answer.
 	Place(pod *v1.Pod, among ...string) (node string, reasons []string, err error)
 	// RemovePod takes a pod away as if it were gone.
 	RemovePod(pod *v1.Pod) error

@@ -60,7 +60,7 @@ func (g *group) size() int {
 }
 
 // grown is the number of nodes that the group may have after its growth, by whoever counts more.
-func (g *group) grown() int { return max(g.Target, g.registered) + g.added }
+func (g *group) grown() int { return max(g.Target, g.registered+g.draining) + g.added }
 
 // missing is the number of nodes asked for that have no Node object yet.
 func (g *group) missing() int { return max(0, g.Target-g.registered-g.draining) }

@@ -12,7 +12,7 @@ import (
 	"github.com/berth-dev/berth/autoscaler/nodes/drain"
 )
 
-// recallTries is how many waiting pods are tried on a node on its way out before it is let go.
+// recallTries is how many classes of waiting pods are tried on a node on its way out before it is let go.
 const recallTries = 20
 
 // recall keeps nodes on their way out that take pods which fit on no other, and returns those that still wait: a node
@@ -43,6 +43,7 @@ func (p *planner) recall(waiting []*class) []*class {
 		waiting = slices.DeleteFunc(waiting, func(c *class) bool { return len(c.pods) == 0 })
 		p.used[back.Name] = true
 		n.state, n.Object = ready, back
+		p.present = append(p.present, back.Name)
 		if g != nil {
 			g.draining--
 			g.registered++
