@@ -152,7 +152,9 @@ func (c *Conductor) stepDrains(ctx context.Context, in *nodes.Input, groups map[
 		}
 		step, progress := judge.Next(at)
 		h.progress[n.Object.UID] = progress
-		c.stepDrain(ctx, n, groups[n.Group], step)
+		if c.stepDrain(ctx, n, groups[n.Group], step) {
+			forgetNode(in, n)
+		}
 		h.said = append(h.said, drainOf(n, step, progress))
 		if !step.Until.IsZero() && (next.IsZero() || step.Until.Before(next)) {
 			next = step.Until
@@ -163,7 +165,16 @@ func (c *Conductor) stepDrains(ctx context.Context, in *nodes.Input, groups map[
 	in.History = c.history.nodes.engine
 }
 
-func (c *Conductor) stepDrain(ctx context.Context, n nodes.Node, group cloud.NodeGroup, step drain.Step) {
+// forgetNode leaves out of this tick what was deleted in it: the node neither comes back nor counts for its group.
+func forgetNode(in *nodes.Input, n nodes.Node) {
+	in.Nodes[slices.IndexFunc(in.Nodes, func(o nodes.Node) bool { return o.Object.UID == n.Object.UID })].Draining = false
+	if i := slices.IndexFunc(in.Groups, func(g nodes.Group) bool { return g.Name == n.Group }); i >= 0 {
+		in.Groups[i].Target--
+	}
+}
+
+// stepDrain does what is next with a node, and tells whether it was deleted.
+func (c *Conductor) stepDrain(ctx context.Context, n nodes.Node, group cloud.NodeGroup, step drain.Step) (deleted bool) {
 	logger := klog.FromContext(ctx).WithValues("node", n.Object.Name, "group", n.Group)
 	logger.V(4).Info("A node on its way out", "step", step.Kind, "reason", step.Reason)
 	switch step.Kind {
@@ -173,22 +184,25 @@ func (c *Conductor) stepDrain(ctx context.Context, n nodes.Node, group cloud.Nod
 		}
 	case drain.Deleting:
 		if c.boundMeanwhile(ctx, n) {
-			return
+			return false
 		}
 		err := group.Delete(ctx, n.Object)
 		c.telemetry.NodeRemoved(n.Group, err)
 		if err != nil {
 			logger.Error(err, "Removing a node")
 			c.history.drains.failed[n.Object.UID] = err.Error()
-			return
+			return false
 		}
 		logger.V(2).Info("Node removed", "reason", step.Reason)
 		c.history.drains.deleted[n.Object.UID] = true
+		c.history.nodes.engine = c.history.nodes.engine.Deleted(n.Group)
 		c.writer.Event(n.Object, actuate.Event{Type: corev1.EventTypeNormal, Reason: "ScaleDown", Message: "node is deleted: " + step.Reason})
+		return true
 	case drain.Undoing:
 		c.undoDrain(ctx, n.Object, step.Reason)
 	case drain.Waiting, drain.Tainting:
 	}
+	return false
 }
 
 // drainPod asks for a pod to go elsewhere. Where it is refused, the next step asks again.
@@ -251,20 +265,24 @@ func movesOf(removal nodes.Removal) string {
 // callBack leaves a node that the engine wants back.
 func (c *Conductor) callBack(ctx context.Context, in nodes.Input, recall nodes.Recall) {
 	i := slices.IndexFunc(in.Nodes, func(n nodes.Node) bool { return n.Object.UID == recall.UID })
-	if i >= 0 && drain.Marked(in.Nodes[i].Object) {
-		c.undoDrain(ctx, in.Nodes[i].Object, recall.Reason)
+	if i < 0 || !drain.Marked(in.Nodes[i].Object) {
+		return
+	}
+	if !c.undoDrain(ctx, in.Nodes[i].Object, recall.Reason) {
+		// Its group may have been asked for fewer nodes than it needs without this one.
+		c.history.nodes.engine = c.history.nodes.engine.NotAsked(in.Nodes[i].Group)
 	}
 }
 
-// undoDrain leaves a node that was on its way out, and says why.
-func (c *Conductor) undoDrain(ctx context.Context, node *corev1.Node, reason string) {
+// undoDrain leaves a node that was on its way out, and says why. It tells whether that came to anything.
+func (c *Conductor) undoDrain(ctx context.Context, node *corev1.Node, reason string) bool {
 	logger := klog.FromContext(ctx).WithValues("node", node.Name)
 	taints := slices.DeleteFunc(slices.Clone(node.Spec.Taints), func(t corev1.Taint) bool {
 		return t.Key == drain.Taint && strings.HasPrefix(t.Value, drain.Ours)
 	})
 	if err := c.taint(ctx, node, taints); err != nil {
 		logger.Error(err, "Taking the taint off a node that stays after all")
-		return
+		return false
 	}
 	logger.V(2).Info("Node stays after all", "reason", reason)
 	c.telemetry.Undone()
@@ -272,6 +290,7 @@ func (c *Conductor) undoDrain(ctx context.Context, node *corev1.Node, reason str
 	delete(c.history.drains.progress, node.UID)
 	delete(c.history.drains.failed, node.UID)
 	c.history.nodes.engine = c.history.nodes.engine.Undone(node.UID, reason, c.now())
+	return true
 }
 
 func (c *Conductor) taint(ctx context.Context, node *corev1.Node, taints []corev1.Taint) error {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/berth-dev/berth/autoscaler/cloud"
 	"github.com/berth-dev/berth/autoscaler/cloud/kwok"
+	"github.com/berth-dev/berth/autoscaler/nodes"
 	"github.com/berth-dev/berth/autoscaler/nodes/drain"
 	"github.com/berth-dev/berth/autoscaler/observe"
 )
@@ -254,4 +255,24 @@ func TestWhatWasWrittenCounts(t *testing.T) {
 	if h.unseen(nil) {
 		t.Error("a pod that is gone is waited for")
 	}
+}
+
+// What is deleted in a tick neither comes back in it nor counts for its group, though the informer shows it still.
+func TestDeletedNodesAreNotDecidedOn(t *testing.T) {
+	perform(t, nil, nil, func(s *stage) {
+		newDraining(s, drain.Mark(time.Now().Add(-time.Minute)))
+		s.pass(100 * time.Millisecond) // the informer shows it, and no tick has come
+		c := s.conductor
+		c.history.nodes.engine.Asked = map[string]nodes.Asked{"pool": {Target: 1}}
+		in, groups, err := c.observeNodes(s.t.Context(), c.reader.Nodes(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := in.Groups[0].Target
+		c.stepDrains(s.t.Context(), &in, groups)
+		i := slices.IndexFunc(in.Nodes, func(n nodes.Node) bool { return n.Object.Name == "pool-1" })
+		if in.Nodes[i].Draining || before != 1 || in.Groups[0].Target != 0 || in.History.Asked["pool"].Target != 0 {
+			t.Errorf("draining %t, target %d of %d, asked for %d; want it gone, and nothing owed", in.Nodes[i].Draining, in.Groups[0].Target, before, in.History.Asked["pool"].Target)
+		}
+	})
 }

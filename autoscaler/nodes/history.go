@@ -107,6 +107,17 @@ func (p *planner) history() History {
 	return next
 }
 
+// Deleted returns the history after a node of the group was deleted.
+func (h History) Deleted(group string) History {
+	asked, ok := h.Asked[group]
+	if !ok {
+		return h
+	}
+	h.Asked = maps.Clone(h.Asked)
+	asked.Target--
+	return h.asked(group, asked)
+}
+
 func (h History) asked(group string, asked Asked) History {
 	if h.Asked == nil {
 		h.Asked = map[string]Asked{}
