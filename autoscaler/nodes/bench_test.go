@@ -149,8 +149,15 @@ func boundOf(in nodes.Input) int {
 }
 
 // BenchmarkWorkloads: 10,000 pending pods of 200 workloads, 50 groups in three
-// zones, 1,000 nodes with 30,000 running pods and one free core each.
+// zones, 1,000 nodes with 30,000 running pods and one free core each. Mindful:
+// a tenth of the workloads each spread over zones and keep to a node each, for
+// which the scheduler looks at all pods of the cluster every time.
 func BenchmarkWorkloads(b *testing.B) {
+	b.Run("plain", func(b *testing.B) { workloads(false).decide(b) })
+	b.Run("mindful", func(b *testing.B) { workloads(true).decide(b) })
+}
+
+func workloads(mindful bool) *story {
 	s := &story{in: nodes.Input{Now: now, Config: nodes.Defaults()}}
 	for i := range 50 {
 		zone, size := string("abc"[i%3]), int64(4<<(i/3%4))
@@ -176,19 +183,19 @@ func BenchmarkWorkloads(b *testing.B) {
 			pod := podOf(fmt.Sprintf("%s-%d", app, j), fmt.Sprintf("%dm", 250*(1+i%12)), fmt.Sprintf("%dMi", 512*(1+i%7))).
 				Label("app", app).OwnerReference(app, appsv1.SchemeGroupVersion.WithKind("ReplicaSet"))
 			own := &metav1.LabelSelector{MatchLabels: map[string]string{"app": app}}
-			switch i % 10 {
-			case 0:
+			switch kind := i % 10; {
+			case kind == 0:
 				pod.NodeSelector(map[string]string{v1.LabelTopologyZone: string("abc"[i/10%3])})
-			case 1:
+			case kind == 1 && mindful:
 				pod.SpreadConstraint(1, v1.LabelTopologyZone, v1.DoNotSchedule, own, nil, nil, nil, nil)
-			case 2:
+			case kind == 2 && mindful:
 				pod.PodAntiAffinity(v1.LabelHostname, own, st.PodAntiAffinityWithRequiredReq)
 			}
 			s.in.Pending = append(s.in.Pending, pod.Obj())
 		}
 	}
 	s.bound = boundOf(s.in)
-	s.decide(b)
+	return s
 }
 
 // BenchmarkMix is the mix of pods of Karpenter's scheduling benchmark: a fifth
