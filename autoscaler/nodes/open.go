@@ -3,7 +3,12 @@
 
 package nodes
 
-import v1 "k8s.io/api/core/v1"
+import (
+	"fmt"
+	"slices"
+
+	v1 "k8s.io/api/core/v1"
+)
 
 // openNode is a node of the simulation that is not there yet, and takes pods.
 type openNode struct {
@@ -50,14 +55,18 @@ func (p *planner) settle(c *class) {
 // Plain pods fit where there is room for them, so it asks about few nodes first.
 // To others each question costs a look at all pods, so there is one.
 func (p *planner) firstOpen(c *class) (int, error) {
-	var names []string
-	index := map[string]int{}
+	names, places := p.names[:0], p.places[:0]
+	defer func() { p.names, p.places = names, places }()
 	ask := func() (int, error) {
 		node, _, err := p.sim.Place(c.pods[0].pod, names...)
 		if node == "" || err != nil {
 			return -1, err
 		}
-		return index[node], nil
+		i := slices.Index(names, node)
+		if i < 0 {
+			return -1, fmt.Errorf("pod %s was placed on node %s, which nobody named", c.pods[0].key(), node)
+		}
+		return places[i], nil
 	}
 	limit := len(p.opens)
 	if c.plain {
@@ -74,14 +83,14 @@ func (p *planner) firstOpen(c *class) (int, error) {
 		if o := p.opens[at]; !c.demand.fits(o.room) || !c.admits(o.object) {
 			continue
 		}
-		names, index[p.opens[at].name] = append(names, p.opens[at].name), at
+		names, places = append(names, p.opens[at].name), append(places, at)
 		if len(names) < limit {
 			continue
 		}
 		if at, err := ask(); at >= 0 || err != nil {
 			return at, err
 		}
-		names, limit = names[:0], 4*limit
+		names, places, limit = names[:0], places[:0], 4*limit
 	}
 	if len(names) == 0 {
 		return -1, nil

@@ -26,6 +26,8 @@ type planner struct {
 	landed   int      // pods that found their node
 	opens    []*openNode
 	open     map[string]*openNode
+	names    []string // of open nodes to ask about, at their places in opens: space that is used again
+	places   []int
 	failures []failure
 	decision Decision
 
