@@ -82,9 +82,6 @@ func (c capacity) minus(d capacity) capacity { return capacity{c.cpu - d.cpu, c.
 
 func (c capacity) plus(d capacity) capacity { return capacity{c.cpu + d.cpu, c.memory + d.memory} }
 
-// within tells that c fits into d.
-func (c capacity) within(d capacity) bool { return c.cpu <= d.cpu && c.memory <= d.memory }
-
 // of is the mean share of the whole.
 func (c capacity) of(whole capacity) float64 {
 	share := func(part, whole int64) float64 {
