@@ -73,6 +73,9 @@ func TestNodeGroupsAreToldOf(t *testing.T) {
 		if up := said.NodeGroups[0].Berth.LastScaleUp; up == nil || up.From != 0 || up.To == 0 {
 			t.Errorf("last growth %+v, want one from 0", up)
 		}
+		if said.Berth.Forecast == 0 {
+			t.Error("no pod is about to come, and nodes came for some")
+		}
 		if events := s.said("ScaledUpGroup"); len(events) != 1 || !strings.Contains(events[0], "node group pool grows from 0 to ") {
 			t.Errorf("events %q, want one that says from where to where", events)
 		}

@@ -74,7 +74,9 @@ func (c *Conductor) decideNodes(ctx context.Context, decided []*replicas) {
 	}
 	drains.blind = time.Time{}
 	c.stepDrains(ctx, &in, groups)
-	decision, err := c.placeNodes(simulating, in, present, pods, c.foresee(ctx, decided, pods))
+	future := c.foresee(ctx, decided, pods)
+	in.Forecast = future.Pods
+	decision, err := c.placeNodes(simulating, in, present, pods, future)
 	if err != nil {
 		klog.FromContext(ctx).Error(err, "Nodes are left alone in this tick")
 		c.sayNodesFailed(ctx, err)

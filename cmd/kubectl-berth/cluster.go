@@ -93,13 +93,13 @@ func (o *options) connect() (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	refused := &refusals{}
+	config.Wrap(refused.watch)
 	vpas, err := vpas.NewForConfig(config, func(vpas.Ignored) {})
 	if err != nil {
 		return nil, err
 	}
 	config.AcceptContentTypes, config.ContentType = runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON, runtime.ContentTypeProtobuf
-	refused := &refusals{}
-	config.Wrap(refused.watch)
 	kube, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, err

@@ -210,6 +210,19 @@ func TestWhatIfWithoutRights(t *testing.T) {
 	}
 }
 
+func TestWhatIfWithoutRightsToVPAs(t *testing.T) {
+	s := &server{answer: map[string]http.HandlerFunc{"verticalpodautoscalers": func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		fmt.Fprintln(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","code":403}`)
+	}}}
+	listening := httptest.NewServer(s)
+	defer listening.Close()
+	_, err := s.run(t, listening.URL, strings.Fields("what-if scale sts/db 3 "+whole)...)
+	if want := "reading the cluster: verticalpodautoscalers.autoscaling.k8s.io is forbidden: "; err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("error %v, want %q", err, want)
+	}
+}
+
 // Who waits is told what for, and who does not is told nothing.
 func TestProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
