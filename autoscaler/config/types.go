@@ -303,9 +303,9 @@ type NodeTemplate struct {
 	Taints   []corev1.Taint      `json:"taints,omitempty"`
 	Capacity corev1.ResourceList `json:"capacity"`
 	// Drivers are the CSI drivers that the node will have, with the number of
-	// volumes that each can attach; 0 is no limit.
+	// volumes that each can attach; 0 is no limit. They are not simulated yet.
 	Drivers map[string]int32 `json:"drivers,omitempty"`
 	// Storage is how much each StorageClass can provision on the node alone,
-	// for classes whose volumes are local to it.
+	// for classes whose volumes are local to it. It is not simulated yet.
 	Storage map[string]resource.Quantity `json:"storage,omitempty"`
 }
