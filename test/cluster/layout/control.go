@@ -25,7 +25,7 @@ var files embed.FS
 
 // ControlPlane renders the configuration from which kwokctl makes the control
 // plane and kwok: everything that must run before there is an API.
-func ControlPlane(o Options, p Place) ([]byte, error) {
+func ControlPlane(o Options, p Place, ports Ports) ([]byte, error) {
 	config := kwokconfig.KwokctlConfiguration{
 		TypeMeta:   metav1.TypeMeta{APIVersion: kwokconfig.GroupVersion.String(), Kind: kwokconfig.KwokctlConfigurationKind},
 		ObjectMeta: metav1.ObjectMeta{Name: o.Name},
@@ -39,6 +39,12 @@ func ControlPlane(o Options, p Place) ([]byte, error) {
 			KubeSchedulerBinary:         p.ClusterBin + "/kube-scheduler",
 			KubectlBinary:               p.ClusterBin + "/kubectl",
 			KwokControllerBinary:        p.ClusterBin + "/kwok",
+			EtcdPort:                    uint32(ports.Etcd),
+			EtcdPeerPort:                uint32(ports.EtcdPeer),
+			KubeApiserverPort:           uint32(ports.APIServer),
+			KubeControllerManagerPort:   uint32(ports.ControllerManager),
+			KubeSchedulerPort:           uint32(ports.Scheduler),
+			KwokControllerPort:          uint32(ports.Kwok),
 			// Of the grace, a lease takes four fifths, and the check comes ten times.
 			KubeControllerManagerNodeMonitorGracePeriodMilliseconds: o.NodeGrace.Milliseconds(),
 			KubeControllerManagerNodeMonitorPeriodMilliseconds:      o.NodeGrace.Milliseconds() / 10,
@@ -122,14 +128,13 @@ func OwnFiles(p Place) map[string][]byte {
 }
 
 // Manifests are the objects that a cluster has from the start: storage classes
-// and drivers, the metrics APIs, Berth's namespace. The ports are those of
-// metrics-server and of the metrics adapter.
-func Manifests(o Options, metricsPort, adapterPort int) ([]byte, error) {
+// and drivers, the metrics APIs, Berth's namespace.
+func Manifests(o Options, ports Ports) ([]byte, error) {
 	names, err := fs.Glob(files, "manifests/*.yaml")
 	if err != nil {
 		return nil, err
 	}
-	values := map[string]any{"MetricsPort": metricsPort, "AdapterPort": adapterPort, "MetricsAdapter": o.MetricsAdapter}
+	values := map[string]any{"MetricsPort": ports.MetricsServer, "AdapterPort": ports.MetricsAdapter, "MetricsAdapter": o.MetricsAdapter}
 	var out bytes.Buffer
 	for _, name := range names {
 		out.WriteString("---\n")

@@ -41,7 +41,7 @@ func TestControlPlane(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			o := DefaultOptions()
 			o.HPAController = tc.hpaController
-			rendered, err := ControlPlane(o, place)
+			rendered, err := ControlPlane(o, place, Ports{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -62,6 +62,27 @@ func TestControlPlane(t *testing.T) {
 	}
 }
 
+// TestPorts: a component of kwokctl's making that is told no port takes one that may be another's.
+func TestPorts(t *testing.T) {
+	var ports Ports
+	for i, port := range ports.All() {
+		*port = i + 1
+	}
+	rendered, err := ControlPlane(DefaultOptions(), place, ports)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config kwokconfig.KwokctlConfiguration
+	if err := yaml.UnmarshalStrict([]byte(documents(rendered)[0]), &config); err != nil {
+		t.Fatal(err)
+	}
+	o := config.Options
+	got := []uint32{o.EtcdPort, o.EtcdPeerPort, o.KubeApiserverPort, o.KubeControllerManagerPort, o.KubeSchedulerPort, o.KwokControllerPort}
+	if diff := cmp.Diff([]uint32{1, 2, 3, 4, 5, 6}, got); diff != "" {
+		t.Errorf("ports (-want +got):\n%s", diff)
+	}
+}
+
 // TestNodeGrace: the control plane and the kubelets must not disagree about it.
 func TestNodeGrace(t *testing.T) {
 	o := DefaultOptions()
@@ -70,7 +91,7 @@ func TestNodeGrace(t *testing.T) {
 		5 * time.Second:  {5000, 500, 4, 1},
 	} {
 		o.NodeGrace = grace
-		rendered, err := ControlPlane(o, place)
+		rendered, err := ControlPlane(o, place, Ports{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -113,7 +134,7 @@ func TestManifestsAreObjects(t *testing.T) {
 // objects are the manifests of a cluster, as KIND/NAME.
 func objects(t *testing.T, o Options) map[string]bool {
 	t.Helper()
-	rendered, err := Manifests(o, 12345, 23456)
+	rendered, err := Manifests(o, Ports{MetricsServer: 12345, MetricsAdapter: 23456})
 	if err != nil {
 		t.Fatal(err)
 	}

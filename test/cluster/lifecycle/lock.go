@@ -15,8 +15,7 @@ import (
 )
 
 // lock keeps other clusters of this machine, of other checkouts too, from being
-// made until unlock: kwokctl takes the next port that nobody listens on, and
-// its components listen a while later.
+// made until unlock: components listen a while after their ports were chosen.
 func lock() (unlock func(), err error) {
 	path := filepath.Join(os.TempDir(), fmt.Sprintf("berth-cluster-%d.lock", os.Getuid()))
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
@@ -30,8 +29,7 @@ func lock() (unlock func(), err error) {
 	return func() { _ = file.Close() }, nil
 }
 
-// Ports of components are chosen below those of kwokctl (from 32767 downwards) and
-// below those that the kernel hands out to clients.
+// Ports are chosen below those that the kernel hands out to clients.
 const (
 	firstPort = 12000
 	lastPort  = 19999
@@ -39,7 +37,8 @@ const (
 
 // freePorts returns n ports that nobody listens on. It begins anywhere, so that
 // clusters made at once do not meet, and a component that is down for a moment
-// rarely finds its port gone.
+// rarely finds its port gone. kwokctl would take the next one that is free, which is
+// that of whatever is down.
 func freePorts(n int) ([]int, error) {
 	var ports []int
 	const count = lastPort - firstPort + 1

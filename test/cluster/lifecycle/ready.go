@@ -60,7 +60,7 @@ func (u *up) manifests(ctx context.Context) error {
 	if err := u.namespaces(ctx); err != nil {
 		return err
 	}
-	own, err := layout.Manifests(u.Options, u.ports[0], u.ports[3])
+	own, err := layout.Manifests(u.Options, u.ports)
 	if err != nil {
 		return err
 	}

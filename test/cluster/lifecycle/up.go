@@ -37,10 +37,7 @@ type up struct {
 	place  layout.Place
 	say    Say
 	client kubernetes.Interface
-
-	// ports are for metrics-server, the scheduler and the autoscaler of Berth, and
-	// the metrics adapter.
-	ports [4]int
+	ports  layout.Ports
 }
 
 // Say tells a person what goes on.
@@ -102,7 +99,15 @@ func (u *up) check() error {
 // controlPlane has kwokctl make and start everything up to the API.
 func (u *up) controlPlane(ctx context.Context) error {
 	u.say("starting the control plane")
-	config, err := layout.ControlPlane(u.Options, u.place)
+	unlock, err := lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := u.choosePorts(); err != nil {
+		return err
+	}
+	config, err := layout.ControlPlane(u.Options, u.place, u.ports)
 	if err != nil {
 		return err
 	}
@@ -117,11 +122,6 @@ func (u *up) controlPlane(ctx context.Context) error {
 	if err := u.create(ctx, file); err != nil {
 		return err
 	}
-	ports, err := freePorts(len(u.ports))
-	if err != nil {
-		return err
-	}
-	u.ports = [4]int(ports)
 	rest, err := clientcmd.BuildConfigFromFlags("", u.place.Kubeconfig())
 	if err != nil {
 		return err
@@ -131,14 +131,22 @@ func (u *up) controlPlane(ctx context.Context) error {
 	return err
 }
 
-// create runs kwokctl until the API is served. kwokctl is patient with a
-// component that has ended; a person who waits is not.
-func (u *up) create(ctx context.Context, config string) error {
-	unlock, err := lock()
+// choosePorts takes free ones for all components.
+func (u *up) choosePorts() error {
+	all := u.ports.All()
+	free, err := freePorts(len(all))
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	for i, port := range all {
+		*port = free[i]
+	}
+	return nil
+}
+
+// create runs kwokctl until the API is served. kwokctl is patient with a
+// component that has ended; a person who waits is not.
+func (u *up) create(ctx context.Context, config string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan error, 1)
@@ -166,11 +174,11 @@ func (u *up) create(ctx context.Context, config string) error {
 // services starts what needs nodes to work on.
 func (u *up) services(ctx context.Context) error {
 	components := []kwokconfig.Component{
-		layout.MetricsServerComponent(u.place, u.ports[0]),
+		layout.MetricsServerComponent(u.place, u.ports.MetricsServer),
 		layout.StorageComponent(u.Options, u.place),
 	}
 	if u.MetricsAdapter {
-		components = append(components, layout.MetricsAdapterComponent(u.place, u.ports[3]))
+		components = append(components, layout.MetricsAdapterComponent(u.place, u.ports.MetricsAdapter))
 	}
 	for _, c := range components {
 		if err := u.add(c); err != nil {
@@ -211,16 +219,16 @@ func (u *up) berth(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if autoscaler, err = layout.AutoscalerConfig(autoscaler, u.Options, u.place, u.ports[2]); err != nil {
+	if autoscaler, err = layout.AutoscalerConfig(autoscaler, u.Options, u.place, u.ports.BerthAutoscaler); err != nil {
 		return err
 	}
 	return errors.Join(
 		write(u.place.ConfigOf(layout.BerthScheduler), scheduler),
 		write(u.place.ConfigOf(layout.BerthAutoscaler), autoscaler),
-		u.add(layout.BerthSchedulerComponent(u.place, u.ports[1])),
+		u.add(layout.BerthSchedulerComponent(u.place, u.ports.BerthScheduler)),
 		u.add(layout.BerthAutoscalerComponent(u.place)),
-		u.serves(ctx, layout.BerthScheduler, fmt.Sprintf("https://127.0.0.1:%d/healthz", u.ports[1])),
-		u.serves(ctx, layout.BerthAutoscaler, fmt.Sprintf("http://127.0.0.1:%d/healthz", u.ports[2])),
+		u.serves(ctx, layout.BerthScheduler, fmt.Sprintf("https://127.0.0.1:%d/healthz", u.ports.BerthScheduler)),
+		u.serves(ctx, layout.BerthAutoscaler, fmt.Sprintf("http://127.0.0.1:%d/healthz", u.ports.BerthAutoscaler)),
 	)
 }
 

@@ -206,7 +206,6 @@ func TestEndedBeforeItsProcessIsKnown(t *testing.T) {
 
 // TestCreateSeesATakenPort: kwokctl waits for minutes for an etcd that is no more.
 func TestCreateSeesATakenPort(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // no cluster of this machine is waited for
 	for name, then := range map[string]string{"while kwokctl waits": "exec sleep 600\n", "when it is content": ""} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlace(t)

@@ -129,6 +129,7 @@ func (o options) run(ctx context.Context) error {
 		attachments: storage.VolumeAttachments().Lister(),
 		volumes:     core.PersistentVolumes().Lister(),
 		pools:       publisher.pools,
+		granted:     publisher.queue.Add,
 	})
 
 	factory.Start(ctx.Done())

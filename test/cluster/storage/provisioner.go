@@ -28,6 +28,9 @@ type provisioner struct {
 	attachments storagelisters.VolumeAttachmentLister
 	volumes     corelisters.PersistentVolumeLister
 	pools       *pools
+	// granted is told of the pool that a volume has taken room of. What is left is published before the volume is there:
+	// schedulers take the room for free from the moment that the volume exists until they hear.
+	granted func(place string)
 }
 
 var (
@@ -101,6 +104,7 @@ func (p *provisioner) takeRoom(node *corev1.Node, place string, options controll
 		return fmt.Errorf("ResourceExhausted: the claim asks for %s, and the pool of node %s has %s left",
 			asked.String(), node.Name, resource.NewQuantity(max(0, left), resource.BinarySI))
 	}
+	p.granted(place)
 	return nil
 }
 

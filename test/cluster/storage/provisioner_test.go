@@ -52,7 +52,8 @@ func TestProvisionFromAPool(t *testing.T) {
 	n := withPool(node("n", "zone-a"), "100Gi")
 	without := node("without", "zone-a")
 	without.Labels[PooledTopologyKey] = "host-without"
-	p := &provisioner{client: fake.NewClientset(n, without), pools: newPools()}
+	var granted []string
+	p := &provisioner{client: fake.NewClientset(n, without), pools: newPools(), granted: func(place string) { granted = append(granted, place) }}
 	provision := func(name, node string) (controller.ProvisioningState, error) {
 		c := claim(name)
 		c.Spec.Resources.Requests[corev1.ResourceStorage] = resource.MustParse("60Gi")
@@ -65,6 +66,9 @@ func TestProvisionFromAPool(t *testing.T) {
 		if _, err := provision("a", "n"); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if len(granted) == 0 || granted[0] != n.Labels[PooledTopologyKey] {
+		t.Errorf("granted room of %q, want that the pool of n is told of", granted)
 	}
 	state, err := provision("b", "n")
 	if state != controller.ProvisioningReschedule || err == nil || !strings.Contains(err.Error(), "node n has 40Gi left") {
