@@ -102,7 +102,7 @@ func TestParseNoCanary(t *testing.T) {
 
 func TestParseTakesEveryProvider(t *testing.T) {
 	for name, nodes := range map[string]string{
-		"clusterapi":   "clusterAPI: {kubeconfig: /etc/berth/management}, groups: [{name: MachineDeployment/prod/zone-a, max: 3}]",
+		"clusterapi":   "clusterAPI: {kubeconfig: /etc/berth/management}, groups: [{name: MachineDeployment/prod/*, max: 3}]",
 		"externalgrpc": "externalGRPC: {address: 'cloud:8086', caFile: ca, certFile: c, keyFile: k}, groups: [{name: 'any id / at all'}], expanders: [price, least-waste], cores: {max: 100}",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -129,7 +129,7 @@ func TestParseRefuses(t *testing.T) {
 		"sync too fast":      {minimal + "syncPeriod: 10ms", []string{"syncPeriod", "10ms", "at least 1s"}},
 		"too slow metrics":   {minimal + "syncPeriod: 10s\nmetricsTimeout: 11s", []string{"metricsTimeout", "11s", "syncPeriod (10s)"}},
 		"negative tolerance": {minimal + "horizontal: {tolerance: -1}", []string{"horizontal.tolerance", "-1"}},
-		"a gate is a bool":   {minimal + "horizontal: {scaleToZero: 'on'}", []string{"horizontal.scaleToZero", "bool"}},
+		"a gate is a bool":   {minimal + "horizontal: {scaleToZero: 'on'}", []string{"horizontal.scaleToZero", "true or false"}},
 		"unknown mode":       {minimal + "horizontal: {mode: act}", []string{"horizontal.mode", `"act"`, "Act", "Observe"}},
 		"unknown canary":     {minimal + "horizontal: {canary: false}", []string{"horizontal.canary"}},
 		"misspelt canary":    {minimal + "horizontal: {canary: Required}", []string{"horizontal.canary", `"Required"`, "Require", "None"}},
@@ -143,7 +143,8 @@ func TestParseRefuses(t *testing.T) {
 		"negative drains":    {minimal + "nodes: {maxDrains: -1}", []string{"nodes.maxDrains", "-1", "negative"}},
 		"negative removals":  {minimal + "nodes: {maxEmptyRemovals: -1}", []string{"nodes.maxEmptyRemovals", "-1", "negative"}},
 		"foreseen too short": {minimal + "nodes: {forecastTimeout: -1s}", []string{"nodes.forecastTimeout", "-1s", "at least 0s"}},
-		"max below min":      {strings.Replace(group, "min: 0", "min: 11", 1), []string{"nodes.groups[0].max", "10"}},
+		"max below min":      {strings.Replace(group, "min: 0", "min: 11", 1), []string{"nodes.groups[0].max", "10", "min (11)"}},
+		"negative max":       {strings.Replace(group, "max: 10", "max: -1", 1), []string{"nodes.groups[0].max", "-1", "min (0)"}},
 		"no capacity":        {strings.Replace(group, `cpu: "4", `, "", 1), []string{"nodes.groups[0].template.capacity[cpu]"}},
 		"bad zone label":     {strings.Replace(group, ": zone-a}", ": 'zone a'}", 1), []string{"nodes.groups[0].template.labels[topology.kubernetes.io/zone]", "zone a"}},
 		"two of one name":    {group + "  - {name: zone-a, min: 0, max: 1, template: {capacity: {cpu: 1, memory: 1, pods: 1}}}\n", []string{"nodes.groups[1].name", "Duplicate"}},
@@ -151,9 +152,12 @@ func TestParseRefuses(t *testing.T) {
 		"unknown expander":   {group + "  expanders: [cheapest]\n", []string{"nodes.expanders[0]", `"cheapest"`, "least-waste", "price"}},
 		"expander twice":     {group + "  expanders: [price, random, price]\n", []string{"nodes.expanders[2]", "Duplicate"}},
 		"no nodes at all":    {group + "  maxNodesTotal: 0\n", []string{"nodes.maxNodesTotal", "at least 1"}},
-		"fewer than least":   {group + "  cores: {min: 9, max: 8}\n", []string{"nodes.cores.max", "8"}},
+		"fewer than least":   {group + "  cores: {min: 9, max: 8}\n", []string{"nodes.cores.max", "8", "min (9)"}},
+		"less than least":    {group + "  memory: {min: 9Gi, max: 8Gi}\n", []string{"nodes.memory.max", `"8Gi"`, "min (9Gi)"}},
 		"bad startup taint":  {group + "  startupTaints: [a b]\n", []string{"nodes.startupTaints[0]", "a b"}},
 		"group of no kind":   {minimal + "nodes: {provider: clusterapi, schedulerConfigFile: s, groups: [{name: pool}]}", []string{"nodes.groups[0].name", `"pool"`, "KIND/NAMESPACE/NAME", "MachinePool"}},
+		"star for namespace": {minimal + "nodes: {provider: clusterapi, schedulerConfigFile: s, groups: [{name: MachineDeployment/*/y}]}", []string{"nodes.groups[0].name", `"MachineDeployment/*/y"`, "KIND/NAMESPACE/NAME", "* for all of that namespace"}},
+		"star in a name":     {minimal + "nodes: {provider: clusterapi, schedulerConfigFile: s, groups: [{name: MachineDeployment/x/y*}]}", []string{"nodes.groups[0].name", `"MachineDeployment/x/y*"`}},
 		"template not asked": {minimal + "nodes: {provider: clusterapi, schedulerConfigFile: s, groups: [{name: MachineSet/a/b, template: {capacity: {}}}]}", []string{"nodes.groups[0].template", "clusterapi"}},
 		"another's settings": {group + "  externalGRPC: {address: 'a:1'}\n", []string{"nodes.externalGRPC", "externalgrpc only"}},
 		"no address":         {minimal + "nodes: {provider: externalgrpc, schedulerConfigFile: s, externalGRPC: {insecure: true}}", []string{"nodes.externalGRPC.address", "host:port"}},
@@ -176,9 +180,18 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
+// What is wrong elsewhere is not of interest before the provider is right.
+func TestAnUnknownProviderIsOneFault(t *testing.T) {
+	_, err := Parse([]byte(strings.Replace(group, "provider: kwok", "provider: aws", 1)))
+	if err == nil || strings.Contains(err.Error(), "groups") {
+		t.Errorf("error %v, want one of the provider alone", err)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(minimal)
 	f.Add(group)
+	f.Add(minimal + "nodes: {unneededTime: 10, groups: {a: {}}}")
 	f.Fuzz(func(t *testing.T, data string) {
 		if c, err := Parse([]byte(data)); err == nil && len(c.Validate()) > 0 {
 			t.Errorf("accepted what it calls invalid: %q", data)

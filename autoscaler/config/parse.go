@@ -21,6 +21,11 @@ func Parse(data []byte) (*Autoscaler, error) {
 	c := &Autoscaler{}
 	// This decoder, and not the one of the yaml package, names an unknown field with its whole path.
 	strict, err := json.UnmarshalStrict(asJSON, c)
+	if err != nil {
+		if wrong := misread(asJSON); len(wrong) > 0 {
+			err = wrong.ToAggregate()
+		}
+	}
 	if err := errors.Join(append(strict, err)...); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", Kind, err)
 	}

@@ -165,6 +165,8 @@ const (
 	LeastWaste Expander = "least-waste"
 	// MostPods prefers the group whose new node takes most pods.
 	MostPods Expander = "most-pods"
+	// LeastNodes prefers the group that needs fewest nodes.
+	LeastNodes Expander = "least-nodes"
 	// Priority prefers the group of the highest priority.
 	Priority Expander = "priority"
 	// Price prefers the group whose new nodes cost least; one whose price is not known comes last.
@@ -303,9 +305,9 @@ type NodeTemplate struct {
 	Taints   []corev1.Taint      `json:"taints,omitempty"`
 	Capacity corev1.ResourceList `json:"capacity"`
 	// Drivers are the CSI drivers that the node will have, with the number of
-	// volumes that each can attach; 0 is no limit. They are not simulated yet.
+	// volumes that each can attach; 0 is no limit.
 	Drivers map[string]int32 `json:"drivers,omitempty"`
 	// Storage is how much each StorageClass can provision on the node alone,
-	// for classes whose volumes are local to it. It is not simulated yet.
+	// for classes whose volumes are local to it.
 	Storage map[string]resource.Quantity `json:"storage,omitempty"`
 }

@@ -4,6 +4,7 @@
 package config
 
 import (
+	"fmt"
 	"net"
 	"strings"
 	"time"
@@ -83,7 +84,7 @@ func (p *ExternalGRPCProvider) validate(path *field.Path) field.ErrorList {
 // validateGrowth checks how groups are chosen, and how far they grow together.
 func (n *Nodes) validateGrowth(path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	known := []Expander{LeastWaste, MostPods, Price, Priority, Random}
+	known := []Expander{LeastNodes, LeastWaste, MostPods, Price, Priority, Random}
 	seen := sets.New[Expander]()
 	for i, expander := range n.Expanders {
 		at := path.Child("expanders").Index(i)
@@ -102,7 +103,7 @@ func (n *Nodes) validateGrowth(path *field.Path) field.ErrorList {
 			errs = append(errs, field.Invalid(path.Child(name, "min"), limits.Min.String(), "must not be negative"))
 		}
 		if limits.Min != nil && limits.Max != nil && limits.Max.Cmp(*limits.Min) < 0 {
-			errs = append(errs, field.Invalid(path.Child(name, "max"), limits.Max.String(), "must not be less than min"))
+			errs = append(errs, field.Invalid(path.Child(name, "max"), limits.Max.String(), fmt.Sprintf("must not be less than min (%s)", limits.Min)))
 		}
 	}
 	for i, key := range n.StartupTaints {
@@ -118,14 +119,14 @@ func (g *NodeGroup) validate(path *field.Path, provider Provider) field.ErrorLis
 	if g.Min != nil && *g.Min < 0 {
 		errs = append(errs, field.Invalid(path.Child("min"), *g.Min, "must not be negative"))
 	}
-	if g.Max != nil && *g.Max < max(0, value(g.Min)) {
-		errs = append(errs, field.Invalid(path.Child("max"), *g.Max, "must not be less than min"))
+	if least := max(0, value(g.Min)); g.Max != nil && *g.Max < least {
+		errs = append(errs, field.Invalid(path.Child("max"), *g.Max, fmt.Sprintf("must not be less than min (%d)", least)))
 	}
 	if g.PricePerHour != nil && *g.PricePerHour < 0 {
 		errs = append(errs, field.Invalid(path.Child("pricePerHour"), *g.PricePerHour, "must not be negative"))
 	}
 	if provider != Kwok {
-		if g.Template != nil && provider != NoProvider {
+		if g.Template != nil && (provider == ClusterAPI || provider == ExternalGRPC) {
 			errs = append(errs, field.Forbidden(path.Child("template"), "the provider "+string(provider)+" tells itself what its nodes look like"))
 		}
 		return errs
@@ -142,17 +143,18 @@ func (g *NodeGroup) validate(path *field.Path, provider Provider) field.ErrorLis
 func (g *NodeGroup) validateName(path *field.Path, provider Provider) field.ErrorList {
 	switch provider {
 	case ClusterAPI:
-		kind, rest, _ := strings.Cut(g.Name, "/")
-		namespace, name, ok := strings.Cut(rest, "/")
 		kinds := sets.New("MachineDeployment", "MachineSet", "MachinePool")
-		if !ok || !kinds.Has(kind) || namespace == "" || name == "" || strings.Contains(name, "/") {
-			return field.ErrorList{field.Invalid(path, g.Name, "must be KIND/NAMESPACE/NAME, with a KIND of "+strings.Join(sets.List(kinds), ", "))}
+		parts := strings.Split(g.Name, "/")
+		if len(parts) != 3 || !kinds.Has(parts[0]) || len(validation.IsDNS1123Label(parts[1])) > 0 ||
+			parts[2] != "*" && len(validation.IsDNS1123Subdomain(parts[2])) > 0 {
+			return field.ErrorList{field.Invalid(path, g.Name, "must be KIND/NAMESPACE/NAME, with a KIND of "+strings.Join(sets.List(kinds), ", ")+
+				", the name of a namespace, and that of an object, or * for all of that namespace")}
 		}
 	case ExternalGRPC:
 		if g.Name == "" {
 			return field.ErrorList{field.Required(path, "the id that the provider gives the group")}
 		}
-	default:
+	case Kwok, NoProvider:
 		// The name begins the names of the group's nodes, with a dash and five letters behind it.
 		if msgs := validation.IsDNS1123Label(g.Name); len(msgs) > 0 || len(g.Name) > 50 {
 			return field.ErrorList{field.Invalid(path, g.Name, "must be a DNS label of at most 50 characters")}
