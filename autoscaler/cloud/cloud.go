@@ -53,8 +53,9 @@ type NodeGroup interface {
 	// Increase asks for n more nodes. It reads the target size again and
 	// returns an *AtMaximumError, with nothing asked for, if the group would pass its maximum.
 	Increase(ctx context.Context, n int) error
-	// DecreaseTarget takes back the wish for n nodes that have not come. It never
-	// deletes a machine that exists: it returns a *NothingToForgoError, with
+	// DecreaseTarget takes back the wish for n nodes that have not come. Machines
+	// that have failed are deleted where the provider keeps them, and never one
+	// that is or may become a node: it returns a *NothingToForgoError, with
 	// nothing changed, where fewer than n are still to come.
 	DecreaseTarget(ctx context.Context, n int) error
 	// Delete deletes the given nodes, which are known by UID: a node of the

@@ -26,6 +26,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -63,10 +64,12 @@ type Group struct {
 
 // Options are what a provider works with.
 type Options struct {
-	// Client, Scales and Mapper reach the management cluster.
+	// Client, Scales and Mapper reach the management cluster. A mapper that can be reset is, when a kind is not known.
 	Client dynamic.Interface
 	Scales scale.ScalesGetter
 	Mapper meta.RESTMapper
+	// Cluster names the management cluster to people.
+	Cluster string
 	// Nodes are those of the workload cluster.
 	Nodes corev1client.NodeInterface
 	// Groups are the only ones that are changed.
@@ -84,6 +87,7 @@ type Provider struct {
 
 	mu       sync.Mutex
 	startErr error
+	asked    time.Time // when the mapper was last reset
 	groups   map[string]*nodeGroup
 	problems map[string]error
 }
@@ -102,8 +106,9 @@ func New(o Options) (*Provider, error) {
 	seen := map[string]bool{}
 	for _, g := range o.Groups {
 		parts := strings.Split(g.Name, "/")
-		if len(parts) != 3 || watched[parts[0]] == nil || parts[1] == "" || parts[2] == "" {
-			return nil, fmt.Errorf("node group %q: want MachineDeployment/NAMESPACE/NAME, MachineSet/NAMESPACE/NAME or MachinePool/NAMESPACE/NAME", g.Name)
+		if len(parts) != 3 || watched[parts[0]] == nil || parts[1] == "" || parts[2] == "" ||
+			strings.Contains(parts[1], everyName) || parts[2] != everyName && strings.Contains(parts[2], everyName) {
+			return nil, fmt.Errorf("node group %q: want MachineDeployment/NAMESPACE/NAME, MachineSet/NAMESPACE/NAME or MachinePool/NAMESPACE/NAME, with * for NAME only", g.Name)
 		}
 		if seen[g.Name] {
 			return nil, fmt.Errorf("node group %q is listed twice", g.Name)

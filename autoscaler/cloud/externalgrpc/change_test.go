@@ -78,7 +78,7 @@ func TestDeleteAsksWhoseTheNodeIs(t *testing.T) {
 	s.wantTarget("zone-b", 1)
 }
 
-// Only a machine that cannot be had, or goes, may still be wished away.
+// Only a machine that has failed, or goes, may still be wished away. One that has failed is deleted, once.
 func TestForgoNoMachine(t *testing.T) {
 	comes := func(class int32) *protos.InstanceStatus {
 		return &protos.InstanceStatus{InstanceState: protos.InstanceStatus_instanceCreating, ErrorInfo: &protos.InstanceErrorInfo{ErrorCode: "E", InstanceErrorClass: class}}
@@ -90,7 +90,7 @@ func TestForgoNoMachine(t *testing.T) {
 		"runs":          {&protos.InstanceStatus{InstanceState: protos.InstanceStatus_instanceRunning}, 1},
 		"not said":      {nil, 1},
 		"comes":         {&protos.InstanceStatus{InstanceState: protos.InstanceStatus_instanceCreating}, 1},
-		"failed":        {comes(99), 1},
+		"failed":        {comes(99), 2},
 		"cannot be had": {comes(1), 2},
 		"goes":          {&protos.InstanceStatus{InstanceState: protos.InstanceStatus_instanceDeleting}, 2},
 	}
@@ -108,11 +108,41 @@ func TestForgoNoMachine(t *testing.T) {
 			}
 			s.must(g.DecreaseTarget(t.Context(), tt.want))
 			s.wantTarget("zone-a", int32(3-tt.want))
-			if s.forgone != -int32(tt.want) {
-				t.Errorf("the server was told %d, want %d", s.forgone, -tt.want)
+			deleted := int32(0)
+			if tt.status.GetErrorInfo() != nil {
+				deleted = 1
+			}
+			if s.forgone != deleted-int32(tt.want) || s.counted("NodeGroupDeleteNodes") != int(deleted) {
+				t.Errorf("the server was told %d, want %d, and %d machines deleted", s.forgone, deleted-int32(tt.want), deleted)
 			}
 		})
 	}
+}
+
+// A server may go on to say that a machine has failed that it was told to delete: it is not told twice.
+func TestForgoTheFailedOnce(t *testing.T) {
+	s := newServer(t)
+	g := s.provider().listed["zone-a"]
+	failed := &protos.InstanceStatus{InstanceState: protos.InstanceStatus_instanceCreating, ErrorInfo: &protos.InstanceErrorInfo{ErrorCode: "E", InstanceErrorClass: 99}}
+	machines := []*protos.Instance{{Id: "one", Status: failed}, {Id: "two", Status: failed}}
+	s.set(func() { s.groups["zone-a"].target, s.groups["zone-a"].machines = 2, machines })
+	s.must(g.DecreaseTarget(t.Context(), 1))
+	s.wantTarget("zone-a", 1)
+	s.set(func() {
+		s.groups["zone-a"].machines = []*protos.Instance{{Id: "one", Status: failed}, {Id: "two", Status: failed}}
+	})
+	instances, err := g.Instances(t.Context())
+	s.must(err)
+	if instances[0].State != cloud.InstanceDeleting || instances[0].Failed != nil || instances[1].Failed == nil {
+		t.Errorf("instances %+v, want one on its way out, and two failed", instances)
+	}
+	var told *protos.NodeGroupDeleteNodesRequest
+	s.set(func() { told = s.deleting })
+	if n := told.GetNodes(); len(n) != 1 || n[0].GetProviderID() != "one" || n[0].GetAnnotations()["k8s.io/cluster-autoscaler/fake-node-reason"] != "create-error" {
+		t.Errorf("the server was told to delete %v, want the placeholder of one", n)
+	}
+	s.must(g.DecreaseTarget(t.Context(), 1))
+	s.wantTarget("zone-a", 0)
 }
 
 // The target is read before it grows, and a number beyond what the protocol can carry is beyond the maximum.

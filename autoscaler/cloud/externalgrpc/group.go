@@ -138,39 +138,6 @@ func (g *nodeGroup) Increase(ctx context.Context, n int) error {
 	return err
 }
 
-// DecreaseTarget counts what is still to come itself, for a server may take the
-// missing nodes from those that run. A machine that is being created has come;
-// one that cannot be had, or is being deleted, has not.
-func (g *nodeGroup) DecreaseTarget(ctx context.Context, n int) error {
-	if n <= 0 {
-		return fmt.Errorf("node group %s: cannot take back %d nodes", g.Group.Name, n)
-	}
-	if err := g.changing.take(ctx); err != nil {
-		return fmt.Errorf("node group %s: %w", g.Group.Name, err)
-	}
-	defer g.changing.give()
-	size, err := g.TargetSize(ctx)
-	if err != nil {
-		return err
-	}
-	instances, err := g.Instances(ctx)
-	if err != nil {
-		return err
-	}
-	awaited := size
-	for _, i := range instances {
-		if i.State != cloud.InstanceDeleting && (i.Failed == nil || !i.Failed.OutOfResources) {
-			awaited--
-		}
-	}
-	if n > awaited {
-		return &cloud.NothingToForgoError{Group: g.Group.Name, Awaited: max(awaited, 0), Asked: n}
-	}
-	p := g.provider
-	_, err = call(ctx, p.connection, "NodeGroupDecreaseTargetSize", g.Group.Name, p.client.NodeGroupDecreaseTargetSize, &protos.NodeGroupDecreaseTargetSizeRequest{Id: g.Group.Name, Delta: -int32(n)})
-	return err
-}
-
 // Delete leaves alone what is being deleted already, perhaps since a former
 // leader asked for it: some servers take a node from the target size each time.
 func (g *nodeGroup) Delete(ctx context.Context, nodes ...*v1.Node) error {

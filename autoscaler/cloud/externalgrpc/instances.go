@@ -33,6 +33,9 @@ func (g *nodeGroup) Instances(ctx context.Context) ([]cloud.Instance, error) {
 		case protos.InstanceStatus_instanceCreating:
 			instance.State = cloud.InstanceCreating
 			instance.Failed = failure(i.GetStatus().GetErrorInfo())
+			if instance.Failed != nil && g.deletedHere(i.GetId()) {
+				instance.State, instance.Failed = cloud.InstanceDeleting, nil
+			}
 		case protos.InstanceStatus_instanceDeleting:
 			instance.State = cloud.InstanceDeleting
 		case protos.InstanceStatus_unspecified:

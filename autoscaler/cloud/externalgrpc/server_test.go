@@ -51,9 +51,10 @@ type server struct {
 	template *protos.NodeGroupTemplateNodeInfoResponse
 	price    float64
 	// received is the last question of these.
-	priced  *protos.PricingNodePriceRequest
-	given   *protos.NodeGroupAutoscalingOptions
-	forgone int32
+	priced   *protos.PricingNodePriceRequest
+	given    *protos.NodeGroupAutoscalingOptions
+	forgone  int32
+	deleting *protos.NodeGroupDeleteNodesRequest
 }
 
 type serverGroup struct {
@@ -272,6 +273,7 @@ func (s *server) NodeGroupDeleteNodes(_ context.Context, q *protos.NodeGroupDele
 	if err != nil {
 		return nil, err
 	}
+	s.deleting = q
 	for _, n := range q.GetNodes() {
 		g.target--
 		for _, m := range g.machines {

@@ -16,6 +16,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -30,6 +31,9 @@ import (
 
 	"github.com/berth-dev/berth/autoscaler/cloud"
 )
+
+// stoodStill is longer than it takes to create a node.
+const stoodStill = 5 * time.Second
 
 // GroupLabel carries the name of the group on its nodes.
 const GroupLabel = "berth.dev/node-group"
@@ -234,7 +238,13 @@ func (g *nodeGroup) Increase(ctx context.Context, n int) error {
 	if size+n > g.Max {
 		return &cloud.AtMaximumError{Group: g.Group.Name, Size: size, Asked: n, Max: g.Max}
 	}
+	last := time.Now()
 	for i := range n {
+		// A process that stood still may have lost the lead, and not have noticed yet.
+		if stood := time.Since(last); stood > stoodStill {
+			return fmt.Errorf("node group %s: %d of %d nodes created: one took %s", g.Group.Name, i, n, stood.Round(time.Second))
+		}
+		last = time.Now()
 		if err := g.create(ctx); err != nil {
 			return fmt.Errorf("node group %s: %d of %d nodes created: %w", g.Group.Name, i, n, err)
 		}
