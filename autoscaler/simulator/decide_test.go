@@ -110,7 +110,7 @@ func TestReasonsByGroup(t *testing.T) {
 		t.Fatalf("got %+v, want the pod unhelped", d)
 	}
 	groups := d.Unhelped[0].Groups
-	if len(groups) != 3 || groups[0] != "group zone-a: at its maximum 0" || groups[1] != "group zone-b: at its maximum 1" || groups[2] == "group zone-c: " {
+	if len(groups) != 3 || groups[0] != "group zone-a: maximum size 0 reached" || groups[1] != "group zone-b: maximum size 1 reached" || groups[2] == "group zone-c: " {
 		t.Errorf("reasons %q", groups)
 	}
 }

@@ -21,10 +21,8 @@ import (
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 	"k8s.io/utils/ptr"
 
-	"github.com/berth-dev/berth/plugins"
 	"github.com/berth-dev/berth/plugins/api/v1alpha1"
 	"github.com/berth-dev/berth/plugins/policies"
-	"github.com/berth-dev/berth/plugins/slothold"
 )
 
 // berthProfile is the shipped configuration: what is simulated is what runs.
@@ -41,6 +39,11 @@ func berthProfile(t testing.TB) string {
 // reads, over a server that has the objects, policies among them.
 func simulate(t testing.TB, objects ...runtime.Object) (*Simulator, *Overlay) {
 	t.Helper()
+	return simulateBy(t, false, objects...)
+}
+
+func simulateBy(t testing.TB, plain bool, objects ...runtime.Object) (*Simulator, *Overlay) {
+	t.Helper()
 	configuration, err := ParseConfiguration([]byte(berthProfile(t)))
 	if err != nil {
 		t.Fatal(err)
@@ -56,15 +59,9 @@ func simulate(t testing.TB, objects ...runtime.Object) (*Simulator, *Overlay) {
 		served = append(served, object)
 	}
 	factory := informers.NewSharedInformerFactory(fake.NewClientset(served...), 0)
-	overlay, shared := NewOverlay(factory), plugins.NewSimulated(book)
-	s, err := New(t.Context(), Options{
-		Overlay: overlay, Configuration: configuration, Registry: plugins.Registry(shared), Checkpoint: shared.Checkpoint,
-		Keepers: []string{slothold.Name},
-		Slot: func(pod *v1.Pod) bool {
-			_, ok := book.SlotOf(pod)
-			return ok
-		},
-	})
+	options, shared := withPlugins(factory, book)
+	options.Configuration, options.plain = configuration, plain
+	s, err := New(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +72,7 @@ func simulate(t testing.TB, objects ...runtime.Object) (*Simulator, *Overlay) {
 	for !shared.HasSynced() {
 		goruntime.Gosched()
 	}
-	return s, overlay
+	return s, options.Overlay
 }
 
 // begin opens a session on the nodes and pods among the objects.
@@ -124,7 +121,9 @@ func slotOf(set string, ordinal int, cpu string) *v1.Pod {
 	return podOf(fmt.Sprintf("%s-%d", set, ordinal), cpu).
 		Label("app", set).Label("apps.kubernetes.io/pod-index", fmt.Sprint(ordinal)).
 		OwnerReference(set, appsv1.SchemeGroupVersion.WithKind("StatefulSet")).
-		PVC(fmt.Sprintf("data-%s-%d", set, ordinal)).Obj()
+		Volume(v1.Volume{Name: "data", VolumeSource: v1.VolumeSource{PersistentVolumeClaim: &v1.PersistentVolumeClaimVolumeSource{
+			ClaimName: fmt.Sprintf("data-%s-%d", set, ordinal),
+		}}}).Obj()
 }
 
 func zonal() *storagev1.StorageClass {

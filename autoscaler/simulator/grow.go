@@ -4,16 +4,15 @@
 package simulator
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
-	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/apis/config"
 	"k8s.io/kubernetes/pkg/scheduler/apis/config/latest"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
@@ -58,8 +57,8 @@ func (s *Session) Grow(pod *v1.Pod) (fits bool, reasons []string, err error) {
 	if err := context.Cause(s.ctx); err != nil {
 		return false, nil, fmt.Errorf("simulation of pod %s: %w", klog.KObj(pod), err)
 	}
-	info, ok := s.simulator.snapshot.byName[pod.Spec.NodeName]
-	if !ok {
+	info := s.simulator.snapshot.node(pod.Spec.NodeName)
+	if info == nil {
 		return false, nil, fmt.Errorf("no node %s in the snapshot", pod.Spec.NodeName)
 	}
 	without := info.SnapshotConcrete()
@@ -70,15 +69,18 @@ func (s *Session) Grow(pod *v1.Pod) (fits bool, reasons []string, err error) {
 	if err != nil {
 		return false, nil, err
 	}
-	c := &cycle{Session: s, framework: s.simulator.growth, state: framework.NewCycleState(), pod: standIn, refused: map[string]int{}}
-	if _, status, _ := c.framework.RunPreFilterPlugins(s.ctx, c.state, c.pod); !status.IsSuccess() {
+	judge, state := s.simulator.growth, framework.NewCycleState()
+	if _, status, _ := judge.RunPreFilterPlugins(s.ctx, state, standIn); !status.IsSuccess() {
 		return false, []string{status.Message()}, failure(status)
 	}
-	fitting, err := c.filter([]fwk.NodeInfo{without})
-	if err != nil {
+	status := judge.RunFilterPluginsWithNominatedPods(s.ctx, state, standIn, without)
+	if err := cmp.Or(context.Cause(s.ctx), failure(status)); err != nil {
 		return false, nil, fmt.Errorf("simulation of pod %s: %w", klog.KObj(pod), err)
 	}
-	return len(fitting) > 0, slices.Sorted(maps.Keys(c.refused)), nil
+	if status.IsSuccess() {
+		return true, nil, nil
+	}
+	return false, slices.Sorted(slices.Values(status.Reasons())), nil
 }
 
 // roomOf returns a pod that takes the cpu and memory that the scheduler counts

@@ -7,12 +7,14 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
+	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/names"
 )
 
 // enoughToScore is the number of fitting present nodes among which the best is
@@ -27,22 +29,21 @@ func (s *Session) Place(pod *v1.Pod, among ...string) (node string, reasons []st
 	if err := context.Cause(s.ctx); err != nil {
 		return "", nil, fmt.Errorf("simulation of pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}
-	if known, ok := s.refusals.find(pod, among); ok {
-		return "", known, nil
-	}
 	c := &cycle{
 		Session:   s,
 		framework: s.simulator.of(pod.Spec.SchedulerName),
-		state:     framework.NewCycleState(),
 		pod:       identified(pod),
 		refused:   map[string]int{},
 	}
-	if node, err = c.run(among); err != nil {
-		return "", nil, fmt.Errorf("simulation of pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	c.recall(pod)
+	present, added := c.candidates(among)
+	if !c.refusedBefore(present, added) {
+		if node, err = c.run(present, added); err != nil {
+			return "", nil, fmt.Errorf("simulation of pod %s/%s: %w", pod.Namespace, pod.Name, err)
+		}
 	}
 	if node == "" {
-		reasons = c.reasons()
-		s.refusals.add(pod, among, reasons)
+		reasons = c.reasons(present, added)
 	}
 	return node, reasons, nil
 }
@@ -53,23 +54,71 @@ type cycle struct {
 	framework framework.Framework
 	state     fwk.CycleState
 	pod       *v1.Pod
-	narrowed  *fwk.PreFilterResult
-	refused   map[string]int // nodes by reason
-	whole     string         // the reason for all nodes
+	// record holds who refused the pod, also in cycles of its equals where it is
+	// shared; names are those that it is told instead of theirs. A pod with a place
+	// of its own is told in words of its own why there is none.
+	record      *record
+	names       []string
+	shared, own bool
+
+	refused map[string]int // nodes by reason, where no record holds it
+	whole   string         // the reason for all nodes
 }
 
-func (c *cycle) run(among []string) (string, error) {
+// candidates returns where the nodes in question are in the snapshot: present
+// ones and added ones.
+func (c *cycle) candidates(among []string) (present, added []int) {
+	snapshot := c.simulator.snapshot
+	if len(among) == 0 {
+		for len(c.order) < len(snapshot.nodes) {
+			c.order = append(c.order, len(c.order))
+		}
+		return c.order[:snapshot.present], c.order[snapshot.present:len(snapshot.nodes)]
+	}
+	for _, name := range among {
+		switch i, ok := snapshot.at[name]; {
+		case !ok:
+			c.refused["node(s) unknown"]++
+		case i < snapshot.present:
+			present = append(present, i)
+		default:
+			added = append(added, i)
+		}
+	}
+	return present, added
+}
+
+// refusedBefore tells whether it is known already that no node takes the pod.
+func (c *cycle) refusedBefore(present, added []int) bool {
+	if c.record.whole != "" && c.record.nodes == len(c.simulator.snapshot.nodes) {
+		c.whole = c.record.whole
+		return true
+	}
+	open := func(i int) bool { return c.record.refusals[i] == unknown }
+	return len(present)+len(added) > 0 && !slices.ContainsFunc(present, open) && !slices.ContainsFunc(added, open)
+}
+
+func (c *cycle) run(present, added []int) (string, error) {
+	c.state = framework.NewCycleState()
 	narrowed, status, rejecting := c.framework.RunPreFilterPlugins(c.ctx, c.state, c.pod)
 	if !status.IsSuccess() {
+		if err := failure(status); err != nil {
+			return "", err
+		}
 		c.whole = status.Message()
-		return "", failure(status)
+		if c.shared && !c.own { // what is said of its claims, or its slot, is its own
+			c.record.whole, c.record.nodes = c.whole, len(c.simulator.snapshot.nodes)
+			c.learn(c.record, -1)
+		}
+		return "", nil
 	}
-	c.narrowed = narrowed
-	present, added := c.candidates(among)
+	if node, err := c.nominated(present); node != "" || err != nil {
+		return node, err
+	}
 	if !narrowed.AllNodes() {
-		present = c.narrow(present, strings.Join(slices.Sorted(setKeys(rejecting)), ", "))
+		c.narrow(present, narrowed.NodeNames, strings.Join(slices.Sorted(maps.Keys(rejecting)), ", "))
 	}
-	fitting, err := c.filter(present)
+	fitting, err := c.filter(present, enoughToScore)
 	if err != nil {
 		return "", err
 	}
@@ -82,20 +131,36 @@ func (c *cycle) run(among []string) (string, error) {
 			return node, err
 		}
 	}
-	// One by one: the first that fits is taken, and most are never asked.
-	for i := range added {
-		fitting, err := c.filter(added[i : i+1])
-		if err != nil {
+	return c.takeFirst(added)
+}
+
+// nominated takes the node that preemption made room on, if it fits: the
+// scheduler looks at no other then.
+func (c *cycle) nominated(present []int) (string, error) {
+	if c.pod.Status.NominatedNodeName == "" {
+		return "", nil
+	}
+	i, ok := c.simulator.snapshot.at[c.pod.Status.NominatedNodeName]
+	if !ok || !slices.Contains(present, i) {
+		return "", nil
+	}
+	return c.takeFirst([]int{i})
+}
+
+// takeFirst puts the pod on the first of the nodes where it fits. It asks one by
+// one: most are never asked.
+func (c *cycle) takeFirst(nodes []int) (string, error) {
+	for {
+		fitting, err := c.filter(nodes, 1)
+		if err != nil || len(fitting) == 0 {
 			return "", err
 		}
-		if len(fitting) == 0 {
-			continue
-		}
-		if node, err := c.reserve(fitting[0].Node().Name); node != "" || err != nil {
+		name := fitting[0].Node().Name
+		if node, err := c.reserve(name); node != "" || err != nil {
 			return node, err
 		}
+		nodes = nodes[slices.Index(nodes, c.simulator.snapshot.at[name])+1:]
 	}
-	return "", nil
 }
 
 // failure is the error of a status that is more than a refusal.
@@ -104,77 +169,6 @@ func failure(status *fwk.Status) error {
 		return nil
 	}
 	return status.AsError()
-}
-
-// candidates returns the nodes in question: present ones and added ones.
-func (c *cycle) candidates(among []string) (present, added []fwk.NodeInfo) {
-	snapshot := c.simulator.snapshot
-	if len(among) == 0 {
-		return snapshot.nodes[:snapshot.present], snapshot.nodes[snapshot.present:]
-	}
-	for _, name := range among {
-		switch i := slices.IndexFunc(snapshot.nodes, func(n fwk.NodeInfo) bool { return n.Node().Name == name }); {
-		case i < 0:
-			c.refused["node(s) unknown"]++
-		case i < snapshot.present:
-			present = append(present, snapshot.nodes[i])
-		default:
-			added = append(added, snapshot.nodes[i])
-		}
-	}
-	return present, added
-}
-
-// narrow leaves the nodes that PreFilter named. Added nodes are not narrowed:
-// PreFilter finds names in indexes of what exists, and whatever it restricts
-// Filter restricts too.
-func (c *cycle) narrow(nodes []fwk.NodeInfo, plugins string) []fwk.NodeInfo {
-	kept := make([]fwk.NodeInfo, 0, len(c.narrowed.NodeNames))
-	for _, n := range nodes {
-		if c.narrowed.NodeNames.Has(n.Node().Name) {
-			kept = append(kept, n)
-		}
-	}
-	if dropped := len(nodes) - len(kept); dropped > 0 {
-		c.refused[fmt.Sprintf("node(s) didn't satisfy plugin(s) [%s]", plugins)] += dropped
-	}
-	return kept
-}
-
-// filter returns the nodes that fit, or the first enoughToScore of them. It
-// asks about as many nodes at a time, in parallel, and keeps their order.
-func (c *cycle) filter(nodes []fwk.NodeInfo) ([]fwk.NodeInfo, error) {
-	var fitting []fwk.NodeInfo
-	for batch := range slices.Chunk(nodes, enoughToScore) {
-		verdicts := make([]*fwk.Status, len(batch))
-		ask := func(i int) {
-			verdicts[i] = c.framework.RunFilterPluginsWithNominatedPods(c.ctx, c.state, c.pod, batch[i])
-		}
-		if len(batch) == 1 {
-			ask(0)
-		} else {
-			c.framework.Parallelizer().Until(c.ctx, len(batch), ask, "simulation")
-		}
-		if err := context.Cause(c.ctx); err != nil {
-			return nil, err
-		}
-		for i, status := range verdicts {
-			if err := failure(status); err != nil {
-				return nil, err
-			}
-			if status.IsSuccess() {
-				fitting = append(fitting, batch[i])
-				continue
-			}
-			for _, reason := range status.Reasons() {
-				c.refused[reason]++
-			}
-		}
-		if len(fitting) >= enoughToScore {
-			break
-		}
-	}
-	return fitting, nil
 }
 
 // rank returns the names of the nodes, the best first.
@@ -200,9 +194,19 @@ func (c *cycle) rank(nodes []fwk.NodeInfo) ([]string, error) {
 	return names, nil
 }
 
+// largeStates are what plugins write for the filters and scores of one pod, by
+// the node, and do not need to take the pod back. A session has as many states as
+// it has placed pods.
+var largeStates = []fwk.StateKey{
+	"PreFilter" + names.InterPodAffinity, "PreScore" + names.InterPodAffinity,
+	"PreFilter" + names.PodTopologySpread, "PreScore" + names.PodTopologySpread,
+}
+
 // reserve puts the pod on the node, unless a plugin refuses at the last moment.
 func (c *cycle) reserve(node string) (string, error) {
-	pod := c.pod.DeepCopy()
+	frees := c.frees(node)
+	placed := *c.pod
+	pod := &placed
 	pod.Spec.NodeName = node
 	unreserve := func() {
 		c.framework.RunReservePluginsUnreserve(context.WithoutCancel(c.ctx), c.state, pod, node)
@@ -215,27 +219,28 @@ func (c *cycle) reserve(node string) (string, error) {
 		return "", failure(status)
 	}
 	c.done(unreserve)
+	for _, large := range largeStates {
+		c.state.Delete(large)
+	}
 	undo, err := c.simulator.snapshot.addPod(c.logger, pod)
 	if err != nil {
 		return "", err
 	}
 	c.done(undo)
-	undo, err = c.simulator.overlay.put(pod)
-	if err != nil {
+	if pod.Status.NominatedNodeName != "" {
+		c.done(c.simulator.nominated.remove(pod))
+	}
+	if err := c.lay(pod); err != nil {
 		return "", err
 	}
-	c.done(undo)
+	if frees {
+		c.forget()
+	}
 	return node, nil
 }
 
-func (c *cycle) reasons() []string {
-	if c.whole != "" {
-		return []string{c.whole}
-	}
-	reasons := make([]string, 0, len(c.refused))
-	for reason, count := range c.refused {
-		reasons = append(reasons, fmt.Sprintf("%d %s", count, reason))
-	}
-	slices.Sort(reasons)
-	return reasons
+// frees tells whether room gets free elsewhere when the pod goes to a node.
+func (c *cycle) frees(node string) bool {
+	nominated := c.pod.Status.NominatedNodeName
+	return nominated != "" && nominated != node || c.simulator.standing(c.pod).Kept
 }

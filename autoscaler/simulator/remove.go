@@ -8,48 +8,47 @@ import (
 	"slices"
 
 	v1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	fwk "k8s.io/kube-scheduler/framework"
 )
 
-// RemoveNode takes a node away as if it were gone, with what is left on it.
-func (s *Session) RemoveNode(name string) error {
-	s.refusals.forget()
-	undo, err := s.simulator.snapshot.removeNode(name)
+// RemovePod takes a pod away as if it were gone: plugins hear of it, so that the
+// room of a slot is kept for its next pod.
+func (s *Session) RemovePod(pod *v1.Pod) error {
+	s.forget()
+	pod = identified(pod)
+	if pod.Spec.NodeName == "" {
+		s.done(s.simulator.nominated.remove(pod))
+		return s.hide(pod)
+	}
+	undo, err := s.simulator.snapshot.removePod(s.logger, pod)
 	if err != nil {
 		return err
 	}
 	s.done(undo)
-	undo, err = s.simulator.overlay.hide(&v1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}})
-	if err != nil {
-		return err
-	}
-	s.done(undo)
-	return nil
+	return s.hide(pod)
 }
 
-// removeNode takes a node and the pods on it away and returns how to undo it.
-func (s *snapshot) removeNode(name string) (undo func(), err error) {
-	former, ok := s.byName[name]
-	if !ok {
-		return nil, fmt.Errorf("no node %s in the snapshot", name)
+// RemoveNode takes a node away as if it were gone, with the pods that are still
+// on it: those that are to go elsewhere are removed before.
+func (s *Session) RemoveNode(name string) error {
+	info := s.simulator.snapshot.node(name)
+	if info == nil {
+		return fmt.Errorf("no node %s in the snapshot", name)
 	}
-	before := *s
-	i := slices.IndexFunc(s.nodes, func(n fwk.NodeInfo) bool { return n == fwk.NodeInfo(former) })
-	s.nodes = slices.Delete(slices.Clone(s.nodes), i, i+1)
-	if i < s.present {
-		s.present--
-	}
-	delete(s.byName, name)
-	for _, pod := range former.GetPods() {
-		s.count(pod.GetPod(), -1)
-	}
-	s.index()
-	return func() {
-		s.nodes, s.present, s.byName[name] = before.nodes, before.present, former
-		for _, pod := range former.GetPods() {
-			s.count(pod.GetPod(), 1)
+	s.forget()
+	pods := slices.Clone(info.GetPods())
+	s.done(s.simulator.snapshot.removeNode(name))
+	for _, pod := range pods {
+		if err := s.hide(pod.GetPod()); err != nil {
+			return err
 		}
-		s.index()
-	}, nil
+	}
+	if !s.live[name] {
+		return nil
+	}
+	if err := s.hide(&storagev1.CSINode{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
+		return err
+	}
+	return s.hide(info.Node())
 }

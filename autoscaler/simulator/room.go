@@ -11,8 +11,8 @@ import (
 // Room is what a node has left for pods beside those that it has, daemons and
 // simulated ones among them; nothing for a node that is not there. What plugins keep free is not taken off.
 func (s *Session) Room(node string) v1.ResourceList {
-	info, ok := s.simulator.snapshot.byName[node]
-	if !ok {
+	info := s.simulator.snapshot.node(node)
+	if info == nil {
 		return nil
 	}
 	all, taken := info.GetAllocatable(), info.GetRequested()

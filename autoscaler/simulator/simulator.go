@@ -19,6 +19,10 @@
 // order in which they were added.
 //
 // Of a pod that grows where it is, only the room of its node is asked about.
+//
+// What is remembered between questions changes no answer: equal pods share
+// their refusals only while nothing that could make one of them fit has
+// happened. The README says what is simulated, and what is not.
 package simulator
 
 import (
@@ -30,6 +34,8 @@ import (
 	v1 "k8s.io/api/core/v1"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	appslisters "k8s.io/client-go/listers/apps/v1"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	storagelisters "k8s.io/client-go/listers/storage/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
 	resourceslicetracker "k8s.io/dynamic-resource-allocation/resourceslice/tracker"
@@ -64,22 +70,46 @@ type Options struct {
 	// Keepers are the plugins of the Registry that keep room on nodes also from
 	// pods that are there already and grow.
 	Keepers []string
-	// Slot tells of a pod that no StatefulSet owns whether it has a place of
-	// its own all the same, so that its answer is nobody else's. It may be nil.
-	Slot func(*v1.Pod) bool
+	// Orderly are the plugins of the Registry that judge pods of one Standing
+	// alike, and by which a pod that is added takes room and makes none. Where a
+	// profile has others, each pod is asked for itself.
+	Orderly []string
+	// Standing tells what the plugins of the Registry make of a pod. It may be nil.
+	Standing func(*v1.Pod) Standing
+
+	// plain has every pod asked for itself, by in-tree plugins as they are: so
+	// much slower, it has the same answers.
+	plain bool
+}
+
+// Standing is what plugins make of a pod beyond its spec.
+type Standing struct {
+	// Slot has a place of its own. Slots are alike where they say so, and Of, which
+	// is what decides about their places, is the same.
+	Slot, Alike bool
+	Of          string
+	// Kept tells that room is kept for it, which is free once it is placed.
+	Kept bool
 }
 
 // Simulator runs the plugins. One Session is open at a time.
 type Simulator struct {
 	overlay    *Overlay
 	frameworks map[string]framework.Framework
+	natures    map[string]nature
 	fallback   framework.Framework
 	growth     framework.Framework // judges pods that grow where they are
 	checkpoint func() (restore func())
-	slot       func(*v1.Pod) bool
+	standing   func(*v1.Pod) Standing
 	daemonSets appslisters.DaemonSetLister
+	csiNodes   storagelisters.CSINodeLister
+	capacities storagelisters.CSIStorageCapacityLister
+	claims     corelisters.PersistentVolumeClaimLister
+	volumes    corelisters.PersistentVolumeLister
+	classes    storagelisters.StorageClassLister
 	snapshot   *snapshot
 	nominated  *nominator
+	plain      bool
 
 	session sync.Mutex
 }
@@ -98,20 +128,30 @@ func New(ctx context.Context, options Options) (*Simulator, error) {
 		overlay:    options.Overlay,
 		frameworks: map[string]framework.Framework{},
 		checkpoint: options.Checkpoint,
-		slot:       options.Slot,
+		natures:    map[string]nature{},
+		standing:   options.Standing,
 		daemonSets: options.Overlay.Apps().V1().DaemonSets().Lister(),
+		csiNodes:   options.Overlay.Storage().V1().CSINodes().Lister(),
+		capacities: options.Overlay.Storage().V1().CSIStorageCapacities().Lister(),
+		claims:     options.Overlay.Core().V1().PersistentVolumeClaims().Lister(),
+		volumes:    options.Overlay.Core().V1().PersistentVolumes().Lister(),
+		classes:    options.Overlay.Storage().V1().StorageClasses().Lister(),
 		snapshot:   &snapshot{},
 		nominated:  &nominator{},
+		plain:      options.plain,
 	}
 	if s.checkpoint == nil {
 		s.checkpoint = func() func() { return func() {} }
 	}
-	if s.slot == nil {
-		s.slot = func(*v1.Pod) bool { return false }
+	if s.standing == nil {
+		s.standing = func(*v1.Pod) Standing { return Standing{} }
 	}
 	registry := plugins.NewInTreeRegistry()
 	if err := registry.Merge(options.Registry); err != nil {
 		return nil, fmt.Errorf("plugin registry: %w", err)
+	}
+	if !options.plain {
+		acquaint(registry, s.snapshot)
 	}
 	handle, err := s.handle(ctx, options)
 	if err != nil {
@@ -128,6 +168,7 @@ func New(ctx context.Context, options Options) (*Simulator, error) {
 			return nil, fmt.Errorf("profile %s: %w", profile.SchedulerName, err)
 		}
 		s.frameworks[profile.SchedulerName] = built
+		s.natures[profile.SchedulerName] = natureOf(profile, built.ListPlugins(), options.Orderly)
 	}
 	s.fallback = s.frameworks[fallbackProfile]
 	growing, err := growthProfile(options.Keepers)
@@ -188,6 +229,14 @@ func (s *Simulator) of(schedulerName string) framework.Framework {
 		return known
 	}
 	return s.fallback
+}
+
+// natureOf returns the nature of the profile that the pod is scheduled with.
+func (s *Simulator) natureOf(schedulerName string) nature {
+	if known, ok := s.natures[schedulerName]; ok {
+		return known
+	}
+	return s.natures[fallbackProfile]
 }
 
 var _ fwk.PodActivator = sleeper{}

@@ -25,7 +25,6 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 	frameworkruntime "k8s.io/kubernetes/pkg/scheduler/framework/runtime"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
-	"k8s.io/utils/ptr"
 )
 
 func (s *Session) expect(t *testing.T, pod *v1.Pod, want string, among ...string) {
@@ -248,45 +247,6 @@ func TestOrdinalsGoToTheirZones(t *testing.T) {
 	session.Revert()
 	if node, _, err := session.Place(slotOf("db", 3, "3")); node != "" || err != nil {
 		t.Errorf("db-3 is placed on %q (%v) without the new node", node, err)
-	}
-}
-
-// Equal pods share one refusal, which a new node ends.
-func TestEqualPodsShareARefusal(t *testing.T) {
-	node := nodeIn("a", "a1")
-	s, _ := simulate(t, node)
-	session := begin(t, s, node)
-	equal := func(i int) *v1.Pod {
-		pod := podOf(fmt.Sprintf("web-%d", i), "5").OwnerReference("web", appsv1.SchemeGroupVersion.WithKind("ReplicaSet")).Obj()
-		token := fmt.Sprintf("kube-api-access-%d", i)
-		pod.Spec.Volumes = []v1.Volume{{Name: token, VolumeSource: v1.VolumeSource{Projected: &v1.ProjectedVolumeSource{}}}}
-		pod.Spec.Containers[0].VolumeMounts = []v1.VolumeMount{{Name: token, MountPath: "/token"}}
-		return pod
-	}
-	session.refuse(t, equal(0), "1 Insufficient cpu")
-	if _, known := session.refusals.find(equal(1), nil); !known {
-		t.Error("an equal pod is not known to be refused")
-	}
-	other := equal(2)
-	other.Labels = map[string]string{"other": "yes"}
-	if _, known := session.refusals.find(other, nil); known {
-		t.Error("a pod with other labels is taken for equal")
-	}
-	session.Fork()
-	big := nodeIn("a", "big")
-	big.Status.Allocatable[v1.ResourceCPU] = *ptr.To(podOf("x", "16").Obj().Spec.Containers[0].Resources.Requests.Cpu().DeepCopy())
-	if err := session.AddNode(big); err != nil {
-		t.Fatal(err)
-	}
-	session.expect(t, equal(1), "big")
-	session.Revert()
-	if _, known := session.refusals.find(equal(3), nil); !known {
-		t.Error("the refusal before the fork is forgotten")
-	}
-	spread := equal(4)
-	spread.Spec.TopologySpreadConstraints = []v1.TopologySpreadConstraint{{}}
-	if classOf(spread) != "" || classOf(slotOf("db", 0, "1")) != "" {
-		t.Error("a pod that others may make fit is in a class")
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
-	"k8s.io/kubernetes/pkg/scheduler/backend/cache"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 )
 
@@ -19,13 +18,20 @@ import (
 // keep a pointer to it, so a session fills it anew instead of replacing it.
 // It is not safe for writing while a plugin reads.
 type snapshot struct {
-	// nodes are the present nodes by name, then the added ones as they came.
+	// nodes are the present nodes by name, then the added ones as they came; at
+	// is where a node is among them.
 	nodes   []fwk.NodeInfo
 	present int
-	byName  map[string]*framework.NodeInfo
+	at      map[string]int
 
 	affinity, antiAffinity []fwk.NodeInfo
 	claims                 map[string]int // number of pods on nodes that use the claim
+	singular               int            // number of pods on nodes that keep away from single slots
+
+	company *company
+	scratch []int
+	// guests are the pods of this session, for the next: most are the same then.
+	guests map[*v1.Pod]guest
 }
 
 var (
@@ -35,31 +41,83 @@ var (
 )
 
 // reset makes the snapshot that of the given nodes and the pods bound to them.
-func (s *snapshot) reset(nodes []*v1.Node, pods []*v1.Pod) error {
-	*s = snapshot{byName: make(map[string]*framework.NodeInfo, len(nodes)), claims: map[string]int{}}
-	bound := slices.DeleteFunc(slices.Clone(pods), func(pod *v1.Pod) bool { return pod.Spec.NodeName == "" || finished(pod) })
-	infos, err := cache.NewSnapshot(bound, nodes).NodeInfos().List()
-	if err != nil {
-		return err
+func (s *snapshot) reset(nodes []*v1.Node, pods []*v1.Pod) {
+	before := s.guests
+	*s = snapshot{
+		nodes: make([]fwk.NodeInfo, 0, len(nodes)), at: make(map[string]int, len(nodes)),
+		claims: map[string]int{}, company: newCompany(), guests: make(map[*v1.Pod]guest, len(pods)),
 	}
-	for _, info := range infos {
-		if concrete, ok := info.(*framework.NodeInfo); ok && info.Node() != nil {
-			s.byName[info.Node().Name] = concrete
-			s.nodes = append(s.nodes, info)
-		}
+	images := imagesOf(nodes)
+	for _, node := range slices.SortedFunc(slices.Values(nodes), func(a, b *v1.Node) int { return cmp.Compare(a.Name, b.Name) }) {
+		info := framework.NewNodeInfo()
+		info.SetNode(node)
+		info.ImageStates = images.on(node)
+		s.at[node.Name] = len(s.nodes)
+		s.nodes = append(s.nodes, info)
 	}
-	slices.SortFunc(s.nodes, func(a, b fwk.NodeInfo) int { return cmp.Compare(a.Node().Name, b.Node().Name) })
 	s.present = len(s.nodes)
-	for _, pod := range bound {
+	for _, pod := range pods {
+		if pod.Spec.NodeName == "" || finished(pod) {
+			continue
+		}
 		s.count(pod, 1)
+		info := s.node(pod.Spec.NodeName)
+		if info == nil {
+			continue
+		}
+		g, again := before[pod]
+		if !again {
+			g, _ = newGuest(pod) // affinities that do not parse are none, as in the scheduler's cache
+		}
+		s.guests[pod] = g
+		s.company.joins(g, pod.Spec.NodeName)
+		s.singular += singular(g.info)
+		info.AddPodInfo(g.info)
 	}
 	s.index()
-	return nil
 }
 
 // finished pods hold nothing, as in the scheduler's cache.
 func finished(pod *v1.Pod) bool {
 	return pod.Status.Phase == v1.PodSucceeded || pod.Status.Phase == v1.PodFailed
+}
+
+// images are the nodes that have each image.
+type images map[string]*fwk.ImageStateSummary
+
+func imagesOf(nodes []*v1.Node) images {
+	all := images{}
+	for _, node := range nodes {
+		for _, image := range node.Status.Images {
+			for _, name := range image.Names {
+				if all[name] == nil {
+					all[name] = &fwk.ImageStateSummary{Size: image.SizeBytes}
+				}
+				all[name].NumNodes++
+			}
+		}
+	}
+	return all
+}
+
+func (all images) on(node *v1.Node) map[string]*fwk.ImageStateSummary {
+	there := map[string]*fwk.ImageStateSummary{}
+	for _, image := range node.Status.Images {
+		for _, name := range image.Names {
+			there[name] = all[name]
+		}
+	}
+	return there
+}
+
+// node returns the node of that name, nil for one that is not there.
+func (s *snapshot) node(name string) *framework.NodeInfo {
+	i, ok := s.at[name]
+	if !ok {
+		return nil
+	}
+	info, _ := s.nodes[i].(*framework.NodeInfo)
+	return info
 }
 
 func (s *snapshot) index() {
@@ -72,6 +130,26 @@ func (s *snapshot) index() {
 			s.antiAffinity = append(s.antiAffinity, info)
 		}
 	}
+}
+
+// change does something to the pods of a node, and keeps the lists of nodes right.
+func (s *snapshot) change(info *framework.NodeInfo, do func()) {
+	affinity, antiAffinity := len(info.PodsWithAffinity), len(info.PodsWithRequiredAntiAffinity)
+	do()
+	s.affinity = listed(s.affinity, info, affinity > 0, len(info.PodsWithAffinity) > 0)
+	s.antiAffinity = listed(s.antiAffinity, info, antiAffinity > 0, len(info.PodsWithRequiredAntiAffinity) > 0)
+}
+
+// listed returns the list with the node if it is in it now.
+func listed(list []fwk.NodeInfo, info fwk.NodeInfo, was, is bool) []fwk.NodeInfo {
+	switch {
+	case is && !was:
+		return append(list, info)
+	case was && !is:
+		i := slices.Index(list, info)
+		return slices.Delete(list, i, i+1)
+	}
+	return list
 }
 
 func (s *snapshot) count(pod *v1.Pod, by int) {
@@ -87,36 +165,44 @@ func (s *snapshot) count(pod *v1.Pod, by int) {
 
 // addPod puts a pod on the node that it names and returns how to undo it.
 func (s *snapshot) addPod(logger klog.Logger, pod *v1.Pod) (undo func(), err error) {
-	info, ok := s.byName[pod.Spec.NodeName]
-	if !ok {
+	info := s.node(pod.Spec.NodeName)
+	if info == nil {
 		return nil, fmt.Errorf("no node %s in the snapshot", pod.Spec.NodeName)
 	}
-	podInfo, err := framework.NewPodInfo(pod)
+	g, err := newGuest(pod)
 	if err != nil {
 		return nil, fmt.Errorf("pod %s: %w", klog.KObj(pod), err)
 	}
-	reindex := func() {
-		if pod.Spec.Affinity != nil {
-			s.index()
-		}
-	}
-	info.AddPodInfo(podInfo)
+	s.change(info, func() { info.AddPodInfo(g.info) })
 	s.count(pod, 1)
-	reindex()
+	s.company.joins(g, pod.Spec.NodeName)
+	s.singular += singular(g.info)
 	return func() {
-		if err := info.RemovePod(logger, pod); err != nil {
-			logger.Error(err, "A simulated pod could not be taken back", "pod", klog.KObj(pod))
-		}
+		s.change(info, func() {
+			if err := info.RemovePod(logger, pod); err != nil {
+				logger.Error(err, "A simulated pod could not be taken back", "pod", klog.KObj(pod))
+			}
+		})
 		s.count(pod, -1)
-		reindex()
+		s.company.leaves(g, pod.Spec.NodeName)
+		s.singular -= singular(g.info)
 	}, nil
+}
+
+// guest returns what a pod of the snapshot is to its company.
+func (s *snapshot) guest(pod *v1.Pod) guest {
+	g, known := s.guests[pod]
+	if !known {
+		g, _ = newGuest(pod)
+	}
+	return g
 }
 
 // removePod takes a pod from its node and returns how to undo it. Of a pod whose node is gone before it, nothing but
 // its claims is there.
 func (s *snapshot) removePod(logger klog.Logger, pod *v1.Pod) (undo func(), err error) {
-	info, ok := s.byName[pod.Spec.NodeName]
-	if !ok {
+	info := s.node(pod.Spec.NodeName)
+	if info == nil {
 		s.count(pod, -1)
 		return func() { s.count(pod, 1) }, nil
 	}
@@ -125,49 +211,20 @@ func (s *snapshot) removePod(logger klog.Logger, pod *v1.Pod) (undo func(), err 
 		return nil, fmt.Errorf("pod %s is not on node %s in the snapshot", klog.KObj(pod), pod.Spec.NodeName)
 	}
 	there := info.GetPods()[i]
-	if err := info.RemovePod(logger, there.GetPod()); err != nil {
+	s.change(info, func() { err = info.RemovePod(logger, there.GetPod()) })
+	if err != nil {
 		return nil, err
 	}
+	g := s.guest(there.GetPod())
 	s.count(there.GetPod(), -1)
-	reindex := func() {
-		if there.GetPod().Spec.Affinity != nil {
-			s.index()
-		}
-	}
-	reindex()
+	s.company.leaves(g, pod.Spec.NodeName)
+	s.singular -= singular(there)
 	return func() {
-		info.AddPodInfo(there)
+		s.change(info, func() { info.AddPodInfo(there) })
 		s.count(there.GetPod(), 1)
-		reindex()
+		s.company.joins(g, pod.Spec.NodeName)
+		s.singular += singular(there)
 	}, nil
-}
-
-// addNode adds a node after all others, or moves a known one there in a new
-// state with its pods, and returns how to undo it.
-func (s *snapshot) addNode(node *v1.Node) (undo func()) {
-	before := *s
-	former := s.byName[node.Name]
-	info := framework.NewNodeInfo()
-	if former != nil {
-		info = former.SnapshotConcrete()
-		s.nodes = slices.DeleteFunc(slices.Clone(s.nodes), func(n fwk.NodeInfo) bool { return n == fwk.NodeInfo(former) })
-		if slices.Contains(before.nodes[:before.present], fwk.NodeInfo(former)) {
-			s.present--
-		}
-	}
-	info.SetNode(node)
-	s.nodes = append(slices.Clip(s.nodes), info)
-	s.byName[node.Name] = info
-	s.index()
-	return func() {
-		s.nodes, s.present = before.nodes, before.present
-		if former != nil {
-			s.byName[node.Name] = former
-		} else {
-			delete(s.byName, node.Name)
-		}
-		s.index()
-	}
 }
 
 func (s *snapshot) NodeInfos() fwk.NodeInfoLister           { return s }
@@ -183,8 +240,8 @@ func (s *snapshot) IsPVCUsedByPods(key string) bool { return s.claims[key] > 0 }
 
 // Get returns the node of that name.
 func (s *snapshot) Get(name string) (fwk.NodeInfo, error) {
-	if info, ok := s.byName[name]; ok {
-		return info, nil
+	if i, ok := s.at[name]; ok {
+		return s.nodes[i], nil
 	}
 	return nil, fmt.Errorf("no node %s in the snapshot", name)
 }

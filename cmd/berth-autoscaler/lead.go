@@ -40,7 +40,7 @@ const (
 
 // lead makes the parts and runs the loop until the context ends, and returns
 // when everything it started has stopped.
-func lead(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, pulse *pulse) error {
+func lead(ctx context.Context, c *config.Autoscaler, files *files, cfg *rest.Config, pulse *pulse) error {
 	logger := klog.FromContext(ctx)
 	clients, err := newClients(cfg, c.MetricsTimeout.Duration)
 	if err != nil {
@@ -59,11 +59,11 @@ func lead(ctx context.Context, c *config.Autoscaler, cfg *rest.Config, pulse *pu
 		return err
 	}
 	book := policies.NewBook()
-	simulate, heard, err := simulation(ctx, c, cfg, factory, book)
+	simulate, heard, err := simulation(ctx, files.profiles, cfg, factory, book)
 	if err != nil {
 		return err
 	}
-	nodes, refresh, err := nodeParts(c, cfg, clients, factory)
+	nodes, refresh, err := nodeParts(c, files, cfg, clients, factory)
 	if err != nil {
 		return err
 	}

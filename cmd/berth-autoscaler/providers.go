@@ -15,7 +15,6 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/scale"
-	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/component-base/metrics/legacyregistry"
 
 	"github.com/berth-dev/berth/autoscaler"
@@ -29,7 +28,7 @@ import (
 
 // nodeParts makes the provider. It returns nothing where nodes are left alone. What keeps the
 // provider's memory fresh runs until the context ends.
-func nodeParts(c *config.Autoscaler, cfg *rest.Config, clients *clients, factory informers.SharedInformerFactory) (parts *autoscaler.NodeParts, run func(context.Context), err error) {
+func nodeParts(c *config.Autoscaler, files *files, cfg *rest.Config, clients *clients, factory informers.SharedInformerFactory) (parts *autoscaler.NodeParts, run func(context.Context), err error) {
 	run = func(context.Context) {}
 	var provider cloud.Provider
 	switch c.Nodes.Provider {
@@ -42,7 +41,7 @@ func nodeParts(c *config.Autoscaler, cfg *rest.Config, clients *clients, factory
 			return nil, nil, fmt.Errorf("nodes.externalGRPC: %w", err)
 		}
 	case config.ClusterAPI:
-		machines, err := newClusterAPI(&c.Nodes, cfg, clients)
+		machines, err := newClusterAPI(&c.Nodes, files.management, cfg, clients)
 		if err != nil {
 			return nil, nil, fmt.Errorf("nodes.clusterAPI: %w", err)
 		}
@@ -95,14 +94,13 @@ func number(n *int32) *int {
 }
 
 // newClusterAPI reaches the management cluster, which may be the one whose pods are served.
-func newClusterAPI(n *config.Nodes, cfg *rest.Config, clients *clients) (*clusterapi.Provider, error) {
-	if n.ClusterAPI.Kubeconfig != "" {
-		management, err := clientcmd.BuildConfigFromFlags("", n.ClusterAPI.Kubeconfig)
-		if err != nil {
-			return nil, fmt.Errorf("kubeconfig %q: %w", n.ClusterAPI.Kubeconfig, err)
-		}
+func newClusterAPI(n *config.Nodes, management, cfg *rest.Config, clients *clients) (*clusterapi.Provider, error) {
+	cluster := "this cluster"
+	if management != nil {
+		cluster = fmt.Sprintf("the cluster of kubeconfig %s", n.ClusterAPI.Kubeconfig)
+		management = rest.AddUserAgent(rest.CopyConfig(management), config.Name)
 		management.QPS, management.Burst = cfg.QPS, cfg.Burst
-		cfg = rest.AddUserAgent(management, config.Name)
+		cfg = management
 	}
 	client, err := dynamic.NewForConfig(cfg)
 	if err != nil {
@@ -117,7 +115,7 @@ func newClusterAPI(n *config.Nodes, cfg *rest.Config, clients *clients) (*cluste
 	if err != nil {
 		return nil, err
 	}
-	o := clusterapi.Options{Client: client, Scales: scales, Mapper: mapper, Nodes: clients.kube.CoreV1().Nodes()}
+	o := clusterapi.Options{Client: client, Scales: scales, Mapper: mapper, Cluster: cluster, Nodes: clients.kube.CoreV1().Nodes()}
 	for _, g := range n.Groups {
 		o.Groups = append(o.Groups, clusterapi.Group{Name: g.Name, Min: number(g.Min), Max: number(g.Max)})
 	}

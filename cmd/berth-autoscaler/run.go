@@ -43,6 +43,11 @@ func (l *keptLock) Update(ctx context.Context, record resourcelock.LeaderElectio
 // ends or the Lease is lost.
 func run(ctx context.Context, c *config.Autoscaler) error {
 	klog.FromContext(ctx).Info("Starting berth-autoscaler", "version", version.Get().GitVersion)
+	files, err := readFiles(&c.Nodes)
+	if err != nil {
+		return err
+	}
+	tellIdle(ctx, &c.Nodes)
 	kube, err := restConfig(&c.ClientConnection)
 	if err != nil {
 		return err
@@ -56,13 +61,20 @@ func run(ctx context.Context, c *config.Autoscaler) error {
 		return err
 	}
 	if *c.LeaderElection.LeaderElect {
-		err = elect(ctx, c, kube, election, func(ctx context.Context) error { return lead(ctx, c, kube, pulse) })
+		err = elect(ctx, c, kube, election, func(ctx context.Context) error { return lead(ctx, c, files, kube, pulse) })
 	} else {
-		err = lead(ctx, c, kube, pulse)
+		err = lead(ctx, c, files, kube, pulse)
 	}
 	stop()
 	<-stopped
 	return err
+}
+
+// tellIdle tells of a provider that has nothing to do.
+func tellIdle(ctx context.Context, n *config.Nodes) {
+	if n.Provider != config.NoProvider && len(n.Groups) == 0 {
+		klog.FromContext(ctx).Info("No node is added or removed: nodes.provider is set, and nodes.groups lists no group", "provider", n.Provider)
+	}
 }
 
 // elect calls lead once the Lease is held. The Lease is given back only after

@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -22,9 +21,7 @@ import (
 	"github.com/berth-dev/berth/autoscaler/nodes"
 	"github.com/berth-dev/berth/autoscaler/observe"
 	"github.com/berth-dev/berth/autoscaler/simulator"
-	"github.com/berth-dev/berth/plugins"
 	"github.com/berth-dev/berth/plugins/policies"
-	"github.com/berth-dev/berth/plugins/slothold"
 )
 
 const (
@@ -89,22 +86,13 @@ func (l *lab) open(ctx context.Context, c *cluster, tuned *settings.Autoscaler, 
 	if err != nil {
 		return err
 	}
-	shared := plugins.NewSimulated(book)
-	sim, err := simulator.New(watching, simulator.Options{
-		Overlay:       simulator.NewOverlay(factory),
-		Configuration: configuration,
-		Registry:      plugins.Registry(shared),
-		RestConfig:    c.rest,
-		Checkpoint:    shared.Checkpoint,
-		Keepers:       []string{slothold.Name},
-		Slot:          func(pod *v1.Pod) bool { _, ok := book.SlotOf(pod); return ok },
-	})
+	sim, synced, err := simulator.NewWithPlugins(watching, factory, configuration, book, c.rest)
 	if err != nil {
-		return fmt.Errorf("building the simulation: %w", err)
+		return err
 	}
 	factory.StartWithContext(watching)
 	background.Go(func() { vpas.Run(watching) })
-	if err := c.await(watching, factory, shared.HasSynced, vpas.Known); err != nil {
+	if err := c.await(watching, factory, synced, vpas.Known); err != nil {
 		return err
 	}
 	for _, node := range reader.Nodes() {
@@ -151,7 +139,7 @@ func (c *cluster) readScheduler(ctx context.Context) (*config.KubeSchedulerConfi
 		found, err := simulator.ParseConfiguration(data)
 		return found, wrap("--config "+c.configFile, err)
 	}
-	var errs []error
+	var missing error
 	for _, at := range []struct{ namespace, deployment string }{{c.schedulerNamespace, schedulerName}, {c.autoscalerNamespace, settings.Name}} {
 		found, err := c.schedulerOf(ctx, at.namespace, at.deployment)
 		if err == nil {
@@ -160,9 +148,15 @@ func (c *cluster) readScheduler(ctx context.Context) (*config.KubeSchedulerConfi
 		if ctx.Err() != nil {
 			return nil, err
 		}
-		errs = append(errs, err)
+		switch {
+		case missing == nil:
+			missing = err
+		case missing.Error() != err.Error(): // which it is where neither Deployment is there
+			missing = fmt.Errorf("%w; %w", missing, err)
+		}
 	}
-	return nil, fmt.Errorf("the scheduler's configuration, by which is simulated, was not found (%w): name the file by --config", errors.Join(errs...))
+	return nil, fmt.Errorf("the scheduler's configuration, by which is simulated, was not found (%w): name its file by --config, "+
+		"and the autoscaler's by --autoscaler-config where that is in no ConfigMap, either", missing)
 }
 
 func (c *cluster) schedulerOf(ctx context.Context, namespace, deployment string) (*config.KubeSchedulerConfiguration, error) {
