@@ -186,7 +186,7 @@ func (a *answers) waiting(than *corev1.Pod) []*corev1.Pod {
 // upcoming are the nodes on their way, as they will be.
 func (a *answers) upcoming() []*corev1.Node {
 	if a.coming == nil {
-		found, err := a.awaited(a.ctx)
+		found, err := a.awaited(a.tick) // what is asked of a provider may go on when the answers are given
 		if err != nil {
 			klog.FromContext(a.ctx).Error(err, "Nodes on their way are not known: no pod is promised one")
 		}

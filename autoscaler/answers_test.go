@@ -33,9 +33,7 @@ import (
 	"github.com/berth-dev/berth/autoscaler/observe"
 	"github.com/berth-dev/berth/autoscaler/simulator"
 	"github.com/berth-dev/berth/autoscaler/vertical/resize"
-	"github.com/berth-dev/berth/plugins"
 	"github.com/berth-dev/berth/plugins/policies"
-	"github.com/berth-dev/berth/plugins/slothold"
 )
 
 // inquiry is a conductor that is asked about the pods of a cluster, and what it asks the API server in turn.
@@ -84,11 +82,7 @@ func ask(t *testing.T, objects ...runtime.Object) *inquiry {
 	}
 	book := policies.NewBook()
 	book.MarkReady(nil)
-	shared := plugins.NewSimulated(book)
-	sim, err := simulator.New(t.Context(), simulator.Options{
-		Overlay: simulator.NewOverlay(factory), Configuration: profiles, Registry: plugins.Registry(shared),
-		Checkpoint: shared.Checkpoint, Keepers: []string{slothold.Name},
-	})
+	sim, synced, err := simulator.NewWithPlugins(t.Context(), factory, profiles, book, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +90,7 @@ func ask(t *testing.T, objects ...runtime.Object) *inquiry {
 	if err := factory.WaitForCacheSyncWithContext(t.Context()).AsError(); err != nil {
 		t.Fatal(err)
 	}
-	for !shared.HasSynced() {
+	for !synced() {
 		goruntime.Gosched()
 	}
 	a.Conductor = New(c, Parts{

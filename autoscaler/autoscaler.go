@@ -11,6 +11,8 @@
 //     rules of autoscaling/v2 count evaluations; other changes re-run the guard
 //     and the node decision only;
 //   - a metrics API that is slow, stuck or down delays only the HPAs that need it;
+//   - a provider of nodes that is slow, stuck or down delays only its own nodes: a tick waits for it for a
+//     moment, and what takes longer goes on beside the loop;
 //   - scale writes leave before the simulation begins, and the simulation has a deadline;
 //   - nothing is decided on VPAs' account, and no HPA acts, before the VPAs are known;
 //   - no VPA is recommended for before the history that its checkpoints hold is known;
@@ -134,6 +136,7 @@ type history struct {
 func newHistory() history {
 	h := history{told: map[guard.Key]string{}, created: map[string]creation{}, horizontal: map[types.UID]evaluation{}, turns: turns{}, evicted: map[types.UID]types.UID{}}
 	h.resizing.turns, h.drains = turns{}, newDrainHistory()
+	h.nodes.look.left, h.nodes.look.asking = patience, &asking{groups: map[string]time.Time{}}
 	h.reads.guard, h.reads.hpas, h.reads.vpas = turns{}, turns{}, turns{}
 	return h
 }
@@ -186,6 +189,7 @@ func (c *Conductor) Run(ctx context.Context) {
 		var decided bool
 		select {
 		case <-ctx.Done():
+			c.leaveDeeds(ctx)
 			c.leave(ctx)
 			return
 		case <-whole.C:
@@ -213,7 +217,7 @@ func (c *Conductor) Run(ctx context.Context) {
 // replicas alone, but for those whose metrics came too late for the last whole one.
 func (c *Conductor) tick(ctx context.Context, whole bool) (decided bool) {
 	start := c.now()
-	c.history.nodes.refreshed = false
+	c.history.nodes.look.taken, c.history.nodes.look.left = nil, patience
 	defer func() { c.telemetry.Ticked(whole, c.now().Sub(start)) }()
 
 	// 1 observe

@@ -30,16 +30,20 @@ import (
 // that it is to go, and since when.
 type drainHistory struct {
 	progress map[types.UID]drain.Progress
-	// failed is why a node could not be deleted, deleted are those that the provider was asked to delete.
+	// failed is why a node could not be deleted, deleted since when the provider says that it was.
 	failed  map[types.UID]string
-	deleted map[types.UID]bool
+	deleted map[types.UID]time.Time
 	// written are nodes as the API server returned them, until the informer shows that.
 	written map[types.UID]writtenNode
 	// evicted are pods whose eviction the informer may not show yet.
 	evicted map[types.UID]bool
-	// blind is since when nothing is known of the node groups; zero while something is.
-	blind time.Time
-	timer *time.Timer
+	// left are the pods that were evicted from each node and may still be without another one.
+	left map[types.UID][]*corev1.Pod
+	// blind is since when nothing is known of the node groups; zero while something is. silent is it for nodes whose own
+	// group does not answer.
+	blind  time.Time
+	silent map[types.UID]time.Time
+	timer  *time.Timer
 	// said is what the last steps were.
 	said []status.Drain
 }
@@ -51,8 +55,8 @@ type writtenNode struct {
 
 func newDrainHistory() drainHistory {
 	return drainHistory{
-		progress: map[types.UID]drain.Progress{}, failed: map[types.UID]string{}, deleted: map[types.UID]bool{},
-		written: map[types.UID]writtenNode{}, evicted: map[types.UID]bool{},
+		progress: map[types.UID]drain.Progress{}, failed: map[types.UID]string{}, deleted: map[types.UID]time.Time{},
+		written: map[types.UID]writtenNode{}, evicted: map[types.UID]bool{}, silent: map[types.UID]time.Time{}, left: map[types.UID][]*corev1.Pod{},
 	}
 }
 
@@ -69,8 +73,26 @@ func (h *drainHistory) forget(present []*corev1.Node, pods []*corev1.Pod) {
 	}
 	maps.DeleteFunc(h.progress, func(uid types.UID, _ drain.Progress) bool { return there[uid] == nil })
 	maps.DeleteFunc(h.failed, func(uid types.UID, _ string) bool { return there[uid] == nil })
-	maps.DeleteFunc(h.deleted, func(uid types.UID, _ bool) bool { return there[uid] == nil })
+	maps.DeleteFunc(h.left, func(uid types.UID, _ []*corev1.Pod) bool { return there[uid] == nil })
+	maps.DeleteFunc(h.silent, func(uid types.UID, _ time.Time) bool { return there[uid] == nil })
+	maps.DeleteFunc(h.deleted, func(uid types.UID, _ time.Time) bool { return there[uid] == nil })
 	h.unseen(pods)
+}
+
+// asked tells that the provider has said that the node was deleted.
+func (h *drainHistory) asked(node types.UID) bool {
+	_, asked := h.deleted[node]
+	return asked
+}
+
+// doubt forgets what a provider said of nodes that are there a long time after it: they are deleted again, or stay.
+func (h *drainHistory) doubt(now time.Time, after time.Duration) {
+	for uid, at := range h.deleted {
+		if now.Sub(at) > after {
+			delete(h.deleted, uid)
+			h.failed[uid] = fmt.Sprintf("it is still there %s after its provider said that it was deleted", now.Sub(at).Round(time.Second))
+		}
+	}
 }
 
 // unseen tells whether there are evictions that the informer does not show yet.
@@ -127,20 +149,25 @@ func (c *Conductor) stepDrains(ctx context.Context, in *nodes.Input, groups map[
 		return // what another one may do goes on, what Berth does waits
 	}
 	judge := c.judge(*in)
-	stopped := nodes.Stopped(*in)
+	stopped, with := nodes.Stopped(*in), c.homes()
 	draining := 0
 	next := time.Time{}
+	var deeds []deed
 	inOrder := slices.SortedFunc(slices.Values(in.Nodes), func(a, b nodes.Node) int { return cmp.Compare(a.Object.Name, b.Object.Name) })
 	for _, n := range inOrder {
 		_, unseen := h.written[n.Object.UID]
-		if !drain.Marked(n.Object) || h.deleted[n.Object.UID] {
+		if !drain.Marked(n.Object) || h.asked(n.Object.UID) {
 			continue
 		}
 		draining++
-		if unseen {
-			continue // everybody who reads as we do has to see the taint first
+		if unseen || c.history.nodes.deeds.deleting(n.Object.UID) {
+			continue // everybody who reads as we do has to see the taint first; what is being deleted cannot stay
 		}
-		at := drain.Node{Object: n.Object, Pods: n.Pods, Failed: h.failed[n.Object.UID], Progress: h.progress[n.Object.UID]}
+		if c.silent(n) {
+			h.said = append(h.said, drainOf(n, drain.Step{Kind: drain.Waiting, Reason: "its node group does not answer"}, h.progress[n.Object.UID]))
+			continue
+		}
+		at := drain.Node{Object: n.Object, Pods: n.Pods, Failed: h.failed[n.Object.UID], Homeless: c.homeless(n.Object, with), Progress: h.progress[n.Object.UID]}
 		switch {
 		case hold.reason != "":
 			at.Wanted = hold.message
@@ -152,9 +179,7 @@ func (c *Conductor) stepDrains(ctx context.Context, in *nodes.Input, groups map[
 		}
 		step, progress := judge.Next(at)
 		h.progress[n.Object.UID] = progress
-		if c.stepDrain(ctx, n, groups[n.Group], step) {
-			forgetNode(in, n)
-		}
+		deeds = append(deeds, c.stepDrain(ctx, n, groups[n.Group], step)...)
 		h.said = append(h.said, drainOf(n, step, progress))
 		if !step.Until.IsZero() && (next.IsZero() || step.Until.Before(next)) {
 			next = step.Until
@@ -162,6 +187,13 @@ func (c *Conductor) stepDrains(ctx context.Context, in *nodes.Input, groups map[
 	}
 	c.telemetry.Draining(draining)
 	c.wakeAt(next)
+	c.carryOut(ctx, deeds)
+	c.history.nodes.deeds.mark(in.Groups, in.Now)
+	for _, n := range inOrder {
+		if n.Draining && h.asked(n.Object.UID) {
+			forgetNode(in, n)
+		}
+	}
 	in.History = c.history.nodes.engine
 }
 
@@ -173,8 +205,8 @@ func forgetNode(in *nodes.Input, n nodes.Node) {
 	}
 }
 
-// stepDrain does what is next with a node, and tells whether it was deleted.
-func (c *Conductor) stepDrain(ctx context.Context, n nodes.Node, group cloud.NodeGroup, step drain.Step) (deleted bool) {
+// stepDrain does what is next with a node, and returns what its provider has to do.
+func (c *Conductor) stepDrain(ctx context.Context, n nodes.Node, group cloud.NodeGroup, step drain.Step) []deed {
 	logger := klog.FromContext(ctx).WithValues("node", n.Object.Name, "group", n.Group)
 	logger.V(4).Info("A node on its way out", "step", step.Kind, "reason", step.Reason)
 	switch step.Kind {
@@ -183,26 +215,14 @@ func (c *Conductor) stepDrain(ctx context.Context, n nodes.Node, group cloud.Nod
 			c.drainPod(ctx, n.Object, pod)
 		}
 	case drain.Deleting:
-		if c.boundMeanwhile(ctx, n) {
-			return false
+		if !c.boundMeanwhile(ctx, n) {
+			return []deed{c.deletingNode(ctx, n.Group, group, n.Object, step.Reason)}
 		}
-		err := group.Delete(ctx, n.Object)
-		c.telemetry.NodeRemoved(n.Group, err)
-		if err != nil {
-			logger.Error(err, "Removing a node")
-			c.history.drains.failed[n.Object.UID] = err.Error()
-			return false
-		}
-		logger.V(2).Info("Node removed", "reason", step.Reason)
-		c.history.drains.deleted[n.Object.UID] = true
-		c.history.nodes.engine = c.history.nodes.engine.Deleted(n.Group)
-		c.writer.Event(n.Object, actuate.Event{Type: corev1.EventTypeNormal, Reason: "ScaleDown", Message: "node is deleted: " + step.Reason})
-		return true
 	case drain.Undoing:
 		c.undoDrain(ctx, n.Object, step.Reason)
 	case drain.Waiting, drain.Tainting:
 	}
-	return false
+	return nil
 }
 
 // drainPod asks for a pod to go elsewhere. Where it is refused, the next step asks again.
@@ -215,6 +235,7 @@ func (c *Conductor) drainPod(ctx context.Context, node *corev1.Node, pod *corev1
 	case err == nil:
 		logger.V(2).Info("Pod evicted from a node that goes")
 		c.history.drains.evicted[pod.UID] = true
+		c.history.drains.left[node.UID] = append(c.history.drains.left[node.UID], pod)
 		c.writer.Event(pod, actuate.Event{Type: corev1.EventTypeNormal, Reason: "ScaleDown", Message: "deleting pod for node scale down"})
 	case apierrors.IsTooManyRequests(err), apierrors.IsNotFound(err), apierrors.IsConflict(err):
 		logger.V(2).Info("Pod not evicted yet", "reason", err.Error())
@@ -268,7 +289,7 @@ func (c *Conductor) callBack(ctx context.Context, in nodes.Input, recall nodes.R
 	if i < 0 || !drain.Marked(in.Nodes[i].Object) {
 		return
 	}
-	if !c.undoDrain(ctx, in.Nodes[i].Object, recall.Reason) {
+	if c.history.nodes.deeds.deleting(recall.UID) || !c.undoDrain(ctx, in.Nodes[i].Object, recall.Reason) {
 		// Its group may have been asked for fewer nodes than it needs without this one.
 		c.history.nodes.engine = c.history.nodes.engine.NotAsked(in.Nodes[i].Group)
 	}
@@ -289,6 +310,7 @@ func (c *Conductor) undoDrain(ctx context.Context, node *corev1.Node, reason str
 	c.writer.Event(node, actuate.Event{Type: corev1.EventTypeWarning, Reason: "ScaleDownFailed", Message: "node stays: " + reason})
 	delete(c.history.drains.progress, node.UID)
 	delete(c.history.drains.failed, node.UID)
+	delete(c.history.drains.left, node.UID)
 	c.history.nodes.engine = c.history.nodes.engine.Undone(node.UID, reason, c.now())
 	return true
 }
@@ -314,7 +336,7 @@ func (c *Conductor) blindDrains(ctx context.Context, present []*corev1.Node, why
 		return
 	}
 	for _, node := range present {
-		if drain.Marked(node) && node.DeletionTimestamp == nil && !h.deleted[node.UID] {
+		if drain.Marked(node) && node.DeletionTimestamp == nil && !h.asked(node.UID) && !c.history.nodes.deeds.deleting(node.UID) {
 			c.undoDrain(ctx, node, "nothing is known of the node groups: "+why.Error())
 		}
 	}

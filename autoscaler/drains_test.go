@@ -225,6 +225,55 @@ func TestADrainThatNothingIsKnownOfIsUndone(t *testing.T) {
 	})
 }
 
+// muteGroups answer, and their groups do not, for a time.
+type muteGroups struct {
+	cloud.Provider
+	from, to time.Time
+}
+
+func (m muteGroups) Groups(ctx context.Context) ([]cloud.NodeGroup, error) {
+	groups, err := m.Provider.Groups(ctx)
+	for i := range groups {
+		groups[i] = muteGroup{groups[i], m}
+	}
+	return groups, err
+}
+
+type muteGroup struct {
+	cloud.NodeGroup
+	of muteGroups
+}
+
+func (m muteGroup) TargetSize(ctx context.Context) (int, error) {
+	if now := time.Now(); now.After(m.of.from) && now.Before(m.of.to) {
+		return 0, errors.New("no answer")
+	}
+	return m.NodeGroup.TargetSize(ctx)
+}
+
+// A drain outlasts the silence of its node's group, unless that is a long one.
+func TestADrainWhoseGroupIsSilent(t *testing.T) {
+	for silence, want := range map[time.Duration]string{time.Minute: "gone", time.Hour: "stays"} {
+		t.Run(want, func(t *testing.T) {
+			mutes := func(s *stage) {
+				from := s.began.Add(10*time.Minute + 20*time.Second)
+				s.conductor.nodes.Provider = muteGroups{s.conductor.nodes.Provider, from, from.Add(silence)}
+			}
+			scene{begin: mutes}.perform(t, func(s *stage) {
+				d := newDraining(s)
+				d.refuse = true
+				d.until("marked", 10*time.Minute+20*time.Second)
+				s.pass(40 * time.Second)
+				if told := s.said("ScaleDownFailed"); len(told) > 0 {
+					t.Errorf("events %v, want that the node waits", told)
+				}
+				s.set(func() { d.refuse = false })
+				d.until(want, 5*time.Minute)
+			})
+		})
+	}
+}
+
 // What was written and the informers do not show yet counts, so that it is not decided a second time.
 func TestWhatWasWrittenCounts(t *testing.T) {
 	now, h := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), newDrainHistory()
@@ -233,7 +282,7 @@ func TestWhatWasWrittenCounts(t *testing.T) {
 	tainted.ResourceVersion, tainted.Spec.Taints = "2", []corev1.Taint{drain.Mark(now)}
 	pod := webPod(1)
 	h.written[plain.UID], h.evicted[pod.UID] = writtenNode{past: "1", node: tainted}, true
-	h.deleted["gone"], h.failed["gone"], h.progress["gone"] = true, "no", drain.Progress{Left: 1}
+	h.deleted["gone"], h.failed["gone"], h.progress["gone"] = now, "no", drain.Progress{Left: 1}
 
 	h.forget([]*corev1.Node{plain}, []*corev1.Pod{pod})
 	if got := h.nodesAsWritten([]*corev1.Node{plain}); !drain.Marked(got[0]) {

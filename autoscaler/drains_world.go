@@ -82,6 +82,11 @@ func (c *Conductor) slotSets(pods []*corev1.Pod) []drain.Set {
 			s.Quorum = policy.Quorum.Of(wanted)
 		}
 		s.Slots = slotsIn(owned[set.UID], statefulset.SlotOf)
+		own := ordinals(set, wanted)
+		for i := range s.Slots {
+			_, there := slices.BinarySearch(own, s.Slots[i].Ordinal)
+			s.Slots[i].Extra = !there
+		}
 		s.Absent = absent(set, wanted, func(ordinal int) bool {
 			return slices.ContainsFunc(s.Slots, func(slot drain.Slot) bool { return slot.Ordinal == ordinal })
 		})

@@ -13,7 +13,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/util/workqueue"
 	"k8s.io/klog/v2"
 
 	"github.com/berth-dev/berth/autoscaler/cloud"
@@ -26,21 +25,46 @@ import (
 func (c *Conductor) observeGroups(ctx context.Context, listed []cloud.NodeGroup, present []*corev1.Node) ([]nodes.Group, map[string]cloud.NodeGroup) {
 	ctx, cancel := context.WithTimeout(ctx, callDeadline)
 	defer cancel()
-	seen := make([]*nodes.Group, len(listed))
-	workqueue.ParallelizeUntil(ctx, workers, len(listed), func(i int) {
-		observed, err := c.observeGroup(ctx, listed[i], present)
-		if err != nil {
-			klog.FromContext(ctx).Error(err, "Reading a node group: it is left alone", "group", listed[i].Name())
-			return
+	type answer struct {
+		of       int
+		observed *nodes.Group
+		err      error
+	}
+	answers, turns := make(chan answer, len(listed)), make(chan struct{}, workers)
+	for i, group := range listed {
+		go func() {
+			select {
+			case turns <- struct{}{}:
+			case <-ctx.Done():
+				return
+			}
+			defer func() { <-turns }()
+			end, since := c.history.nodes.look.asking.begin(group.Name(), c.now())
+			if end == nil {
+				answers <- answer{i, nil, &slowError{c.now().Sub(since)}}
+				return
+			}
+			defer end()
+			observed, err := c.observeGroup(ctx, group, present)
+			answers <- answer{i, observed, err}
+		}()
+	}
+	seen, errs := make([]*nodes.Group, len(listed)), make([]error, len(listed))
+	for range listed {
+		select {
+		case a := <-answers:
+			seen[a.of], errs[a.of] = a.observed, a.err
+		case <-ctx.Done():
 		}
-		seen[i] = observed
-	})
+	}
 	groups, found := make(map[string]cloud.NodeGroup, len(listed)), make([]nodes.Group, 0, len(listed))
 	for i, group := range listed {
-		if seen[i] != nil {
-			groups[group.Name()] = group
-			found = append(found, *seen[i])
+		if seen[i] == nil {
+			klog.FromContext(ctx).Error(cmp.Or(errs[i], ctx.Err()), "Reading a node group: it is left alone", "group", group.Name())
+			continue
 		}
+		groups[group.Name()] = group
+		found = append(found, *seen[i])
 	}
 	return found, groups
 }
@@ -89,12 +113,17 @@ func (c *Conductor) templateOf(ctx context.Context, group cloud.NodeGroup, prese
 		}
 		return template, err
 	}
+	var sample *corev1.Node
 	for _, node := range present {
-		if name, ok := c.nodes.Provider.GroupOf(node); ok && name == group.Name() && ready(node) {
-			return &cloud.Template{Node: sampled(node)}, nil
+		// Of several always the same one, or the template would be another in each tick.
+		if name, ok := c.nodes.Provider.GroupOf(node); ok && name == group.Name() && ready(node) && (sample == nil || node.Name < sample.Name) {
+			sample = node
 		}
 	}
-	return nil, err
+	if sample == nil {
+		return nil, err
+	}
+	return &cloud.Template{Node: sampled(sample)}, nil
 }
 
 // sampled is a node like the given one, as a new one of its group would be.
@@ -145,7 +174,7 @@ func configuredGroup(groups []config.NodeGroup, name string) *config.NodeGroup {
 		switch {
 		case groups[i].Name == name:
 			return &groups[i]
-		case all && strings.HasPrefix(name, prefix):
+		case all && strings.HasPrefix(name, prefix) && (star == nil || len(groups[i].Name) > len(star.Name)):
 			star = &groups[i]
 		}
 	}

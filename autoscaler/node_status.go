@@ -86,7 +86,10 @@ func (c *Conductor) sayNodes(ctx context.Context, in nodes.Input, d nodes.Decisi
 func (c *Conductor) sayNodesFailed(ctx context.Context, reason error) {
 	c.statusObject(ctx)
 	h := &c.history.nodes.status
-	h.last = status.Failed(h.last, c.now(), reason.Error())
+	rivals := c.history.rivals
+	h.last = status.Failed(h.last, c.now(), reason.Error(), string(rivals.state), rivals.hold.message, func(group string) bool {
+		return configuredGroup(c.config.Nodes.Groups, group) != nil
+	})
 	var templates status.Templates
 	if h.object != nil {
 		_, templates, _ = status.Parse(h.object.Data) // what cannot be read is written over

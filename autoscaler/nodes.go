@@ -5,6 +5,7 @@ package autoscaler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -15,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 
-	"github.com/berth-dev/berth/autoscaler/actuate"
 	"github.com/berth-dev/berth/autoscaler/cloud"
 	"github.com/berth-dev/berth/autoscaler/forecast"
 	"github.com/berth-dev/berth/autoscaler/nodes"
@@ -50,9 +50,9 @@ type nodeHistory struct {
 	// unhelped is what each pod without help was told last.
 	unhelped map[types.UID]string
 	blocked  string
-	// refreshed tells that the provider has been asked in this tick.
-	refreshed bool
-	status    statusHistory
+	look     lookHistory
+	deeds    deedHistory
+	status   statusHistory
 }
 
 // decideNodes finds places for the pods that wait and for those that the
@@ -64,8 +64,16 @@ func (c *Conductor) decideNodes(ctx context.Context, decided []*replicas) {
 	present, pods := c.reader.Nodes(), c.reader.Pods()
 	drains := &c.history.drains
 	drains.forget(present, pods)
+	c.settleDeeds()
+	drains.doubt(c.now(), c.config.Nodes.MaxNodeProvisionTime.Duration)
 	present, pods = drains.nodesAsWritten(present), drains.podsAsWritten(pods, c.now())
-	in, groups, err := c.observeNodes(simulating, present, pods)
+	in, groups, err := c.observeNodes(ctx, present, pods)
+	var slow *slowError
+	if errors.As(err, &slow) && slow.after < callDeadline {
+		klog.FromContext(ctx).V(2).Info("Nodes are decided on when the provider answers")
+		c.blindDrains(ctx, present, err)
+		return
+	}
 	if err != nil {
 		klog.FromContext(ctx).Error(err, "Nodes are left alone in this tick")
 		c.sayNodesFailed(ctx, err)
@@ -88,6 +96,7 @@ func (c *Conductor) decideNodes(ctx context.Context, decided []*replicas) {
 // placeNodes asks the engine, with the pods that will come and their claims in the simulation. Pods that wait for a
 // node with room for their new size are in it as they will be.
 func (c *Conductor) placeNodes(ctx context.Context, in nodes.Input, present []*corev1.Node, pods []*corev1.Pod, future forecast.Decision) (nodes.Decision, error) {
+	pods = slices.DeleteFunc(slices.Clone(pods), c.expendable)
 	simulation, err := c.simulate(ctx, present, pods)
 	if err != nil {
 		return nodes.Decision{}, err
@@ -98,16 +107,23 @@ func (c *Conductor) placeNodes(ctx context.Context, in nodes.Input, present []*c
 			return nodes.Decision{}, fmt.Errorf("claim %s/%s of a future pod: %w", claim.Namespace, claim.Name, err)
 		}
 	}
-	in.Reserve = future.Reserve
+	in.Reserve, in.Resized, in.Replaced = future.Reserve, c.resized(pods, c.tables()), map[types.UID]bool{}
 	var again []*corev1.Pod
 	for _, room := range c.rooms(pods) {
 		next := recreated(room.Pod, room.Sizes)
 		if err := c.replace(simulation, room.Pod, next); err != nil {
 			klog.FromContext(ctx).Error(err, "A pod that is to be re-created is planned for beside itself", "pod", klog.KObj(room.Pod))
+		} else {
+			in.Replaced[room.Pod.UID] = true
 		}
 		again = append(again, next)
 	}
 	return c.decideInOrder(in, simulation, future.Pods, again), nil
+}
+
+// expendable tells of a pod that takes no room in simulations of nodes: it is preempted.
+func (c *Conductor) expendable(pod *corev1.Pod) bool {
+	return nodes.Expendable(pod, *c.config.Nodes.ExpendablePriority)
 }
 
 // nodeInput is the part of the engine's input that nobody has to be asked for.
@@ -142,18 +158,13 @@ func (c *Conductor) nodeInput() nodes.Input {
 func (c *Conductor) observeNodes(ctx context.Context, present []*corev1.Node, pods []*corev1.Pod) (nodes.Input, map[string]cloud.NodeGroup, error) {
 	in := c.nodeInput()
 	in.Volumes = c.volumes()
-	if !c.history.nodes.refreshed {
-		if err := c.nodes.Provider.Refresh(ctx); err != nil {
-			return in, nil, fmt.Errorf("refreshing node groups: %w", err)
-		}
-		c.history.nodes.refreshed = true
-	}
-	listed, err := c.nodes.Provider.Groups(ctx)
+	seen, err := c.look(ctx, present)
 	if err != nil {
-		return in, nil, fmt.Errorf("listing node groups: %w", err)
+		return in, nil, err
 	}
-	var groups map[string]cloud.NodeGroup
-	in.Groups, groups = c.observeGroups(ctx, listed, present)
+	groups := seen.by
+	in.Groups = slices.Clone(seen.groups)
+	c.history.nodes.deeds.mark(in.Groups, in.Now)
 
 	onNode := map[string][]*corev1.Pod{}
 	for _, pod := range pods {
@@ -168,7 +179,7 @@ func (c *Conductor) observeNodes(ctx context.Context, present []*corev1.Node, po
 		}
 		in.Nodes = append(in.Nodes, nodes.Node{
 			Object: node, Group: group, Pods: onNode[node.Name],
-			Draining: drain.Marked(node) && node.DeletionTimestamp == nil && !c.history.drains.deleted[node.UID],
+			Draining: drain.Marked(node) && node.DeletionTimestamp == nil && !c.history.drains.asked(node.UID),
 		})
 	}
 	in.World = c.drainWorld(pods)
@@ -221,45 +232,37 @@ func (c *Conductor) actNodes(ctx context.Context, in nodes.Input, groups map[str
 	}
 	pending := byName(in.Pending)
 	observing := c.history.rivals.hold.reason != ""
-	var grown []nodes.Add
+	var deeds []deed
+	failed := map[string]bool{}
 	for _, add := range d.Adds {
-		logger.V(2).Info("Nodes added", "group", add.Group, "count", add.Count, "target", add.Target, "reason", add.Reason, "observing", observing)
+		logger.V(2).Info("A node group is to grow", "group", add.Group, "count", add.Count, "target", add.Target, "reason", add.Reason, "observing", observing)
 		if observing {
 			c.history.nodes.engine = c.history.nodes.engine.NotAsked(add.Group)
 			continue
 		}
-		err := groups[add.Group].Increase(ctx, add.Count)
-		c.telemetry.NodesAdded(add.Group, add.Count, err)
-		c.tellGrown(ctx, add, err)
-		if err != nil {
-			logger.Error(err, "Adding nodes", "group", add.Group, "count", add.Count)
-			c.history.nodes.engine = c.history.nodes.engine.Failed(add.Group, err.Error(), in.Now, in.Config)
-			continue
-		}
-		c.tellHelped(pending, add)
-		grown = append(grown, add)
+		grow := c.growing(ctx, in, groups[add.Group], add, pending)
+		done := grow.done
+		grow.done = func(err error) { failed[add.Group] = err != nil; done(err) }
+		deeds = append(deeds, grow)
 	}
 	for _, forgo := range d.Forgo {
-		logger.V(2).Info("Nodes given up", "group", forgo.Group, "count", forgo.Count, "reason", forgo.Reason, "observing", observing)
-		if observing {
-			continue
+		logger.V(2).Info("Nodes are not to be waited for", "group", forgo.Group, "count", forgo.Count, "reason", forgo.Reason, "observing", observing)
+		if !observing {
+			deeds = append(deeds, c.forgoing(ctx, groups[forgo.Group], forgo))
 		}
-		if err := groups[forgo.Group].DecreaseTarget(ctx, forgo.Count); err != nil {
-			logger.Error(err, "Giving nodes up", "group", forgo.Group, "count", forgo.Count)
-			continue
-		}
-		c.tellForgone(ctx, forgo)
 	}
 	for _, removal := range d.Removals {
-		logger.V(2).Info("Node goes", "node", removal.Node, "group", removal.Group, "reason", removal.Reason, "observing", observing)
+		logger.V(2).Info("A node is to go", "node", removal.Node, "group", removal.Group, "reason", removal.Reason, "observing", observing)
 		switch {
 		case observing:
 		case removal.Failed:
-			c.remove(ctx, in, groups, removal)
-		default:
+			deeds = append(deeds, c.removing(ctx, in, groups, removal)...)
+		case c.history.nodes.deeds.underWay[removal.Group] == nil:
 			c.mark(ctx, in, removal)
 		}
 	}
+	c.carryOut(ctx, deeds)
+	grown := slices.DeleteFunc(slices.Clone(d.Adds), func(add nodes.Add) bool { return observing || failed[add.Group] })
 	for _, recall := range d.Recalls {
 		if !observing {
 			c.callBack(ctx, in, recall)
@@ -275,19 +278,13 @@ func (c *Conductor) actNodes(ctx context.Context, in nodes.Input, groups map[str
 	c.sayNodes(ctx, in, d, grown)
 }
 
-// remove deletes a node that never became one.
-func (c *Conductor) remove(ctx context.Context, in nodes.Input, groups map[string]cloud.NodeGroup, removal nodes.Removal) {
+// removing deletes a node that never became one, once.
+func (c *Conductor) removing(ctx context.Context, in nodes.Input, groups map[string]cloud.NodeGroup, removal nodes.Removal) []deed {
 	i := slices.IndexFunc(in.Nodes, func(n nodes.Node) bool { return n.Object.UID == removal.UID })
-	if i < 0 || c.boundMeanwhile(ctx, in.Nodes[i]) {
-		return
+	if i < 0 || c.history.drains.asked(removal.UID) || c.boundMeanwhile(ctx, in.Nodes[i]) {
+		return nil
 	}
-	node := in.Nodes[i].Object
-	c.writer.Event(node, actuate.Event{Type: corev1.EventTypeNormal, Reason: "ScaleDown", Message: removal.Reason})
-	err := groups[removal.Group].Delete(ctx, node)
-	c.telemetry.NodeRemoved(removal.Group, err)
-	if err != nil {
-		klog.FromContext(ctx).Error(err, "Removing a node", "node", removal.Node, "group", removal.Group)
-	}
+	return []deed{c.deletingNode(ctx, removal.Group, groups[removal.Group], in.Nodes[i].Object, removal.Reason)}
 }
 
 // boundMeanwhile tells that a pod was bound to a node since this tick began: providers and simulations take their time.

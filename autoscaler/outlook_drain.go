@@ -37,18 +37,18 @@ func (o *Outlook) Drain(ctx context.Context, name string) (Prospect, error) {
 	node := in.Nodes[at]
 	verdicts := c.fates(in, node)
 	future := forecast.Decide(c.futureInput(expectations{}, pods))
-	moving := map[types.UID]bool{}
+	moving, resized := map[types.UID]bool{}, c.resized(node.Pods, c.tables())
 	for _, v := range verdicts {
 		if v.moves() {
 			moving[v.pod.UID] = true
-			future.Pods = append(future.Pods, nodes.Successor(v.pod))
+			future.Pods = append(future.Pods, nodes.Successor(cmp.Or(resized[v.pod.UID], v.pod)))
 		}
 	}
 	cordoned := node.Object.DeepCopy()
 	cordoned.Spec.Unschedulable = true
 	o.prepare = func(s Simulation) error {
 		for _, v := range verdicts {
-			if v.moves() {
+			if v.moves() && !c.expendable(v.pod) {
 				if err := s.RemovePod(v.pod); err != nil {
 					return fmt.Errorf("taking pod %s/%s away: %w", v.pod.Namespace, v.pod.Name, err)
 				}

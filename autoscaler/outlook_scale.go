@@ -40,6 +40,9 @@ func (o *Outlook) Scale(ctx context.Context, of Scalable, replicas int) (Prospec
 	remaining := slices.DeleteFunc(slices.Clone(pods), func(pod *corev1.Pod) bool { return gone[pod.UID] })
 	o.prepare = func(s Simulation) error {
 		for _, pod := range going {
+			if c.expendable(pod) {
+				continue
+			}
 			if err := s.RemovePod(pod); err != nil {
 				return fmt.Errorf("taking pod %s/%s away: %w", pod.Namespace, pod.Name, err)
 			}
@@ -52,7 +55,7 @@ func (o *Outlook) Scale(ctx context.Context, of Scalable, replicas int) (Prospec
 	}
 	p := Prospect{Replicas: target.replicas, Going: going, Fewer: fewer, Decision: d}
 	for _, pod := range remaining {
-		if own[pod.UID] && pod.Spec.NodeName == "" && nodes.Waits(pod, nodes.Defaults().ExpendablePriority) {
+		if own[pod.UID] && pod.Spec.NodeName == "" && nodes.Waits(pod, *c.config.Nodes.ExpendablePriority) {
 			p.Pods = append(p.Pods, o.place(pod, true, d))
 		}
 	}

@@ -202,7 +202,7 @@ func TestNodesComeAtOnceForSlotsThatStartOneByOne(t *testing.T) {
 		if got := len(nodes.Items); got != 1+5 {
 			t.Errorf("%d nodes, want the one that was there and one for each of the five slots", got)
 		}
-		want := "Normal TriggeredScaleUp node group pool grows from 0 to 5: 5 pods that fit on no other node, first prod/db-0"
+		want := "Normal TriggeredScaleUp node group pool grows from 0 to 5: pods that fit on no other node (5), first prod/db-0"
 		if diff := cmp.Diff([]string{want, want, want}, s.said("TriggeredScaleUp")); diff != "" {
 			t.Errorf("events on the pods that exist (-want +got):\n%s", diff)
 		}

@@ -27,9 +27,7 @@ const (
 
 // rivalHistory is what one look at the Leases of other autoscalers of nodes leaves for the next.
 type rivalHistory struct {
-	looked time.Time
-	hold   hold
-	state  actuate.State
+	mandate
 	// leases are by namespace; that of no namespace stands for there being none.
 	leases map[string]guard.LeaseHistory
 }
@@ -37,23 +35,18 @@ type rivalHistory struct {
 // judgeRivals looks whether another autoscaler may add or remove nodes, once in a sync period.
 func (c *Conductor) judgeRivals(ctx context.Context) {
 	h, now := &c.history.rivals, c.now()
-	if !h.looked.IsZero() && now.Sub(h.looked) < c.config.SyncPeriod.Duration/2 {
+	if !h.due(now, c.config.SyncPeriod.Duration) {
 		return
 	}
-	before := h.hold
-	h.looked = now
-	state := actuate.Acts
+	state, held := actuate.Acts, hold{}
 	switch {
 	case c.config.Nodes.Mode == config.Observe:
-		state, h.hold = actuate.Observes, hold{observing, "nodes.mode is Observe: nodes are planned for, and none is added or removed"}
+		state, held = actuate.Observes, hold{observing, "nodes.mode is Observe: nodes are planned for, and none is added or removed"}
 	case c.rivals != nil:
-		state, h.hold = c.lookForRivals(ctx, now)
+		state, held = c.lookForRivals(ctx, now)
 	}
-	h.state = state
 	c.telemetry.Nodes(state)
-	if h.hold != before {
-		klog.FromContext(ctx).Info("Who adds and removes nodes", "berth", h.hold.reason == "", "reason", h.hold.reason, "message", h.hold.message)
-	}
+	h.found(ctx, now, state, held, "Who adds and removes nodes")
 }
 
 func (c *Conductor) lookForRivals(ctx context.Context, now time.Time) (actuate.State, hold) {

@@ -50,23 +50,52 @@ func (c *Conductor) returning(pods []*corev1.Pod) []resize.Room {
 		if tables == nil {
 			tables = c.tables()
 		}
-		table := tables[scaled{"StatefulSet", set.Namespace, set.Name}]
-		to, grows := resize.Sizes{}, false
-		for _, container := range pod.Spec.Containers {
-			size, ok := table.Of(strconv.Itoa(slot.Ordinal), container.Name)
-			if !ok {
-				continue
-			}
-			to[container.Name] = corev1.ResourceRequirements{Requests: size.Requests}
-			for name, quantity := range size.Requests {
-				grows = grows || quantity.Cmp(container.Resources.Requests[name]) > 0
-			}
-		}
-		if grows {
+		if to, grows := larger(pod, tables[scaled{"StatefulSet", set.Namespace, set.Name}], strconv.Itoa(slot.Ordinal)); grows {
 			rooms = append(rooms, resize.Room{Pod: pod, Sizes: to})
 		}
 	}
 	return rooms
+}
+
+// larger is what a pod of a slot gets when it is created anew, and whether that is more than it has.
+func larger(pod *corev1.Pod, table sizes.Table, slot string) (to resize.Sizes, grows bool) {
+	to = resize.Sizes{}
+	for _, container := range pod.Spec.Containers {
+		size, ok := table.Of(slot, container.Name)
+		if !ok {
+			continue
+		}
+		to[container.Name] = corev1.ResourceRequirements{Requests: size.Requests}
+		for name, quantity := range size.Requests {
+			grows = grows || quantity.Cmp(container.Resources.Requests[name]) > 0
+		}
+	}
+	return to, grows
+}
+
+// resized are the pods on nodes, by UID, that come back larger than they are when they are moved, as they will be.
+func (c *Conductor) resized(pods []*corev1.Pod, tables map[scaled]sizes.Table) map[types.UID]*corev1.Pod {
+	resized := map[types.UID]*corev1.Pod{}
+	if len(tables) == 0 {
+		return resized
+	}
+	for _, pod := range pods {
+		if pod.Spec.NodeName == "" || ended(pod) {
+			continue
+		}
+		of, slot := c.reader.Scaled(pod), ""
+		table, ok := tables[scaled{of.Kind, pod.Namespace, of.Name}]
+		if !ok {
+			continue
+		}
+		if fills, ok := statefulset.SlotOf(pod); ok {
+			slot = strconv.Itoa(fills.Ordinal)
+		}
+		if to, grows := larger(pod, table, slot); grows {
+			resized[pod.UID] = sizedAs(pod, to)
+		}
+	}
+	return resized
 }
 
 // tables are the sizes that pods get when they are created, by what their VPA targets.

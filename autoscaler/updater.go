@@ -18,21 +18,15 @@ import (
 	"github.com/berth-dev/berth/autoscaler/observe"
 )
 
-// The reasons of the condition StandsBack.
+// The reasons of the condition StandsBack, besides observing.
 const (
 	updaterActive  = "UpstreamUpdaterActive"
 	updaterUnknown = "UpstreamUpdaterUnknown"
-	observing      = "Observing"
 )
-
-// hold is why Berth writes recommendations only: the reason and the message of a condition. It changes with what is known only, and is
-// empty where nothing holds Berth back.
-type hold struct{ reason, message string }
 
 // updaterHistory is what one look at the Lease of upstream's admission controller leaves for the next.
 type updaterHistory struct {
-	looked time.Time
-	hold   hold
+	mandate
 	leases guard.LeaseHistory
 }
 
@@ -45,25 +39,19 @@ func (c *Conductor) upstreamUpdater(ctx context.Context) (why string) {
 
 // judgeUpdater looks whether upstream's updater may act.
 func (c *Conductor) judgeUpdater(ctx context.Context) {
-	h := &c.history.updater
-	now := c.now()
-	// Half of it: whole ticks are a period apart, but not to the millisecond, and what each does first takes its time.
-	if !h.looked.IsZero() && now.Sub(h.looked) < c.config.SyncPeriod.Duration/2 {
+	h, now := &c.history.updater, c.now()
+	if !h.due(now, c.config.SyncPeriod.Duration) {
 		return
 	}
-	before := h.hold
-	h.looked = now
-	state := actuate.Acts
+	state, held := actuate.Acts, hold{}
 	switch {
 	case c.config.Vertical.Mode == config.Observe:
-		state, h.hold = actuate.Observes, hold{observing, "vertical.mode is Observe: Berth recommends, and leaves pods and their sizes alone"}
+		state, held = actuate.Observes, hold{observing, "vertical.mode is Observe: Berth recommends, and leaves pods and their sizes alone"}
 	case c.updater != nil:
-		state, h.hold = c.lookForUpdater(ctx, now)
+		state, held = c.lookForUpdater(ctx, now)
 	}
 	c.telemetry.Vertical(state)
-	if h.hold != before {
-		klog.FromContext(ctx).Info("Who sizes the pods of VPAs", "berth", h.hold.reason == "", "reason", h.hold.reason, "message", h.hold.message)
-	}
+	h.found(ctx, now, state, held, "Who sizes the pods of VPAs")
 }
 
 func (c *Conductor) lookForUpdater(ctx context.Context, now time.Time) (actuate.State, hold) {

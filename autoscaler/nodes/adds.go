@@ -241,7 +241,7 @@ func (g *group) add() Add {
 		why = append(why, fmt.Sprintf("%d nodes, minimum %d", g.Target, g.Min))
 	}
 	if len(g.helped) > 0 {
-		why = append(why, fmt.Sprintf("%d pods that fit on no other node, first %s", len(g.helped), first(g.helped)))
+		why = append(why, fmt.Sprintf("pods that fit on no other node (%d), first %s", len(g.helped), first(g.helped)))
 	}
 	return Add{
 		Group:  g.Name,

@@ -27,7 +27,6 @@ import (
 
 	"github.com/berth-dev/berth/autoscaler/nodes"
 	"github.com/berth-dev/berth/autoscaler/simulator"
-	"github.com/berth-dev/berth/plugins"
 	"github.com/berth-dev/berth/plugins/policies"
 )
 
@@ -59,10 +58,7 @@ func simulate(t testing.TB, objects ...runtime.Object) *simulator.Simulator {
 	book := policies.NewBook()
 	book.MarkReady(nil)
 	factory := informers.NewSharedInformerFactory(fake.NewClientset(objects...), 0)
-	shared := plugins.NewSimulated(book)
-	s, err := simulator.New(t.Context(), simulator.Options{
-		Overlay: simulator.NewOverlay(factory), Configuration: configuration, Registry: plugins.Registry(shared), Checkpoint: shared.Checkpoint,
-	})
+	s, synced, err := simulator.NewWithPlugins(t.Context(), factory, configuration, book, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +66,7 @@ func simulate(t testing.TB, objects ...runtime.Object) *simulator.Simulator {
 	if err := factory.WaitForCacheSyncWithContext(t.Context()).AsError(); err != nil {
 		t.Fatal(err)
 	}
-	for !shared.HasSynced() {
+	for !synced() {
 		goruntime.Gosched()
 	}
 	return s

@@ -20,6 +20,9 @@ import (
 // again is how soon a node is looked at again that could not go, where there is more room than there was.
 const again = 30 * time.Second
 
+// undone is the rule by which a node stays whose removal was begun.
+const undone = "Undone"
+
 // Unremovable is a node that could not go.
 type Unremovable struct {
 	At           time.Time
@@ -35,7 +38,7 @@ func (h History) Undone(node types.UID, reason string, now time.Time) History {
 	for uid, u := range h.Unremovable {
 		next[uid] = u
 	}
-	next[node] = Unremovable{At: now, Rule: "Undone", Reason: reason}
+	next[node] = Unremovable{At: now, Rule: undone, Reason: reason}
 	h.Unremovable = next
 	return h
 }
@@ -48,7 +51,6 @@ type leaver struct {
 	limit       time.Duration
 	utilization Utilization
 	pods        []*v1.Pod
-	ending      int
 	obstacle    drain.Verdict
 	top         int // the highest ordinal on it
 }
@@ -71,7 +73,7 @@ func (r *remover) candidates() []*leaver {
 		if c.since < c.limit {
 			continue
 		}
-		c.pods, c.ending, c.obstacle = r.movable(n)
+		c.pods, c.obstacle = r.movable(n)
 		for _, pod := range c.pods {
 			c.top = max(c.top, r.judge.Ordinal(pod))
 		}
@@ -104,7 +106,7 @@ func (c *leaver) hash() uint64 {
 // consider removes a node, or says why it is kept. A node that there was no time for is not mentioned.
 func (r *remover) consider(c *leaver) error {
 	// What moved since the candidates were sorted may have taken the turn of these pods.
-	c.pods, c.ending, c.obstacle = r.movable(c.node)
+	c.pods, c.obstacle = r.movable(c.node)
 	for _, rule := range nodeRules() {
 		if reason := rule.say(r, c); reason != "" {
 			r.keep(c, rule.name, reason)
@@ -112,6 +114,10 @@ func (r *remover) consider(c *leaver) error {
 		}
 	}
 	if known, ok := r.remembered(c); ok {
+		if known.Rule == undone {
+			wait := known.At.Add(r.in.Config.Recheck).Sub(r.in.Now)
+			known.Reason = fmt.Sprintf("left alone for another %s: its removal was undone: %s", wait.Round(time.Second), known.Reason)
+		}
 		r.keep(c, known.Rule, known.Reason)
 		return nil
 	}
@@ -166,7 +172,7 @@ func (r *remover) remembered(c *leaver) (Unremovable, bool) {
 	switch {
 	case !ok || age >= r.in.Config.Recheck:
 		return known, false
-	case known.Rule == "Undone":
+	case known.Rule == undone:
 		return known, true
 	case known.Pods != c.hash():
 		return known, false
@@ -226,6 +232,9 @@ func groupMinimum(_ *remover, c *leaver) string {
 }
 
 func totalMinimum(r *remover, c *leaver) string {
+	if r.in.Config.MinCores == 0 && r.in.Config.MinMemory == 0 {
+		return ""
+	}
 	left := capacity{}
 	for _, n := range r.nodes {
 		if n != c.node && !n.gone && n.state != leaving {
@@ -272,9 +281,9 @@ func enough(r *remover, c *leaver) string {
 
 // utilization is the share of the node that its pods request.
 func (p *planner) utilization(n *node) Utilization {
-	requested, whole := n.requested(p.in.Config.IgnoreDaemonSets), capacityOf(n.Object)
+	requested, whole := p.requested(n, p.in.Config.IgnoreDaemonSets), capacityOf(n.Object)
 	if p.in.Config.IgnoreDaemonSets {
-		whole = whole.minus(n.requested(false).minus(requested))
+		whole = whole.minus(p.requested(n, false).minus(requested))
 	}
 	share := func(part, whole int64) float64 {
 		if whole <= 0 {
@@ -293,11 +302,11 @@ func (u Utilization) String() string {
 	return fmt.Sprintf("%d%% of cpu and %d%% of memory", percent(u.CPU), percent(u.Memory))
 }
 
-// requested is what the pods of the node request, but for those that are over and, if asked, those that every node has.
-func (n *node) requested(withoutDaemons bool) capacity {
+// requested is what the pods of the node request, but for those that are over or expendable and, if asked, those that every node has.
+func (p *planner) requested(n *node, withoutDaemons bool) capacity {
 	sum := capacity{}
 	for _, pod := range n.Pods {
-		if pod.Status.Phase == v1.PodSucceeded || pod.Status.Phase == v1.PodFailed || withoutDaemons && everywhere(pod) {
+		if pod.Status.Phase == v1.PodSucceeded || pod.Status.Phase == v1.PodFailed || p.expendable(pod) || withoutDaemons && everywhere(pod) {
 			continue
 		}
 		sum = sum.plus(needsOf(pod))
@@ -305,4 +314,8 @@ func (n *node) requested(withoutDaemons bool) capacity {
 	return sum
 }
 
-func (n *node) free() capacity { return capacityOf(n.Object).minus(n.requested(false)) }
+func (p *planner) free(n *node) capacity { return capacityOf(n.Object).minus(p.requested(n, false)) }
+
+func (p *planner) expendable(pod *v1.Pod) bool {
+	return Expendable(pod, p.in.Config.ExpendablePriority)
+}

@@ -65,8 +65,14 @@ func (h History) NotAsked(group string) History {
 	return h
 }
 
-// history returns the history after this decision. It forgets nodes and groups
-// that are gone.
+// Grown returns the history after a group was asked to grow as decided, whatever was decided meanwhile.
+func (h History) Grown(group string, asked Asked) History {
+	h.Asked = maps.Clone(h.Asked)
+	return h.asked(group, asked)
+}
+
+// history returns the history after this decision. It forgets nodes that are
+// gone at once, and groups in time.
 func (p *planner) history() History {
 	past, now := p.in.History, p.in.Now
 	next := History{
@@ -86,9 +92,9 @@ func (p *planner) history() History {
 			next.MissingSince[g.Name] = p.missingSince(g)
 		}
 		asked, unseen := p.unseen(g)
-		asked.Target -= g.removed
 		if g.added > 0 {
-			asked, unseen = Asked{Target: g.size(), At: now}, true
+			// Nodes that go count until the provider was asked to delete them: see Deleted.
+			asked, unseen = Asked{Target: g.Target - g.forgone + g.added, At: now}, true
 		}
 		if unseen {
 			next = next.asked(g.Name, asked)
@@ -97,12 +103,30 @@ func (p *planner) history() History {
 			next.Backoff[g.Name] = b
 		}
 	}
+	next = p.absent(next)
 	p.rememberRemovals(&next)
 	if len(p.decision.Adds) > 0 {
 		next.LastAdd = now
 	}
 	for _, failure := range p.failures {
 		next = next.Failed(failure.group, failure.reason, now, p.in.Config)
+	}
+	return next
+}
+
+// absent adds what is remembered of groups that are not here, for as long as it matters: a provider may have been silent
+// about one for a moment.
+func (p *planner) absent(next History) History {
+	past, now := p.in.History, p.in.Now
+	for name, b := range past.Backoff {
+		if p.byName[name] == nil && now.Before(b.Until.Add(p.in.Config.BackoffReset)) {
+			next.Backoff[name] = b
+		}
+	}
+	for name, asked := range past.Asked {
+		if p.byName[name] == nil && now.Sub(asked.At) <= p.in.Config.MaxNodeProvisionTime {
+			next = next.asked(name, asked)
+		}
 	}
 	return next
 }

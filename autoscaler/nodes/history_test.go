@@ -17,7 +17,7 @@ func TestHistory(t *testing.T) {
 	in := Input{Now: start, Config: Defaults(), Groups: []Group{a}, Nodes: []Node{a1, a2}}
 	in.History = History{
 		UnneededSince: map[types.UID]time.Time{"uid-a1": start.Add(-time.Minute), "uid-a2": start.Add(-time.Minute), "gone": start},
-		Backoff:       map[string]Backoff{"gone": {Until: start.Add(time.Minute)}, "zone-a": {Until: start.Add(-4 * time.Hour)}},
+		Backoff:       map[string]Backoff{"gone": {Until: start.Add(-4 * time.Hour)}, "zone-a": {Until: start.Add(-4 * time.Hour)}},
 	}
 	want := History{
 		UnneededSince: map[types.UID]time.Time{"uid-a1": start.Add(-time.Minute)},
@@ -33,6 +33,29 @@ func TestHistory(t *testing.T) {
 	in.Forecast = podsOf(1, "web", "1")
 	if got := Decide(in, newToy(in)).History.UnneededSince; len(got) != 0 {
 		t.Errorf("under-used nodes %v, want none: a pod was placed on it", got)
+	}
+}
+
+// A group that its provider does not tell of for a moment is not asked again for the same, nor before its time.
+func TestHistoryOfAnAbsentGroup(t *testing.T) {
+	g := zoneGroup("a", 0, 10, 0)
+	for name, history := range map[string]func(Input) History{
+		"it was asked to grow": func(in Input) History { return Decide(in, newToy(in)).History },
+		"it failed to grow":    func(in Input) History { return History{}.Failed(g.Name, "no", in.Now, in.Config) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := Input{Now: start, Config: Defaults(), Groups: []Group{g}, Pending: podsOf(1, "web", "1")}
+			in.History = history(in)
+			in.Groups = nil
+			in.History, in.Groups = Decide(in, newToy(in)).History, []Group{g}
+			if d := Decide(in, newToy(in)); len(d.Adds) > 0 {
+				t.Errorf("asked for %v", d.Adds)
+			}
+			in.Groups, in.Now = nil, start.Add(24*time.Hour)
+			if h := Decide(in, newToy(in)).History; len(h.Backoff)+len(h.Asked) > 0 {
+				t.Errorf("after a day %v and %v are remembered", h.Backoff, h.Asked)
+			}
+		})
 	}
 }
 

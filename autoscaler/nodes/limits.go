@@ -39,7 +39,10 @@ func (p *planner) obstacle(g *group) string {
 	case g.Max < g.Min:
 		return fmt.Sprintf("its maximum %d is below its minimum %d", g.Max, g.Min)
 	case g.grown() >= g.Max:
-		return fmt.Sprintf("at its maximum %d", g.Max)
+		return fmt.Sprintf("maximum size %d reached", g.Max)
+	}
+	if g.Busy != "" {
+		return g.Busy
 	}
 	backoff := p.in.History.Backoff[g.Name]
 	if wait := backoff.Until.Sub(p.in.Now); wait > 0 {

@@ -59,8 +59,9 @@ import (
 
 // Simulator answers, as the scheduler would, where a pod goes.
 //
-// It knows the present nodes and the pods on them. What is placed stays placed
-// until the Fork before it is reverted.
+// It knows the present nodes and the pods on them, but for expendable ones:
+// whoever needs their room preempts them. What is placed stays placed until the
+// Fork before it is reverted.
 type Simulator interface {
 	// Fork marks the state that the matching Revert returns to. Forks nest.
 	Fork()
@@ -102,6 +103,10 @@ type Input struct {
 	// Reserve are pods that the next decisions may bring. They add no node, and
 	// none goes whose room they need.
 	Reserve []*v1.Pod
+	// Resized are pods on nodes, by UID, as they come back when they are moved, where that is larger.
+	Resized map[types.UID]*v1.Pod
+	// Replaced are pods on nodes, by UID, that the simulation has no more: their successors are of the Forecast.
+	Replaced map[types.UID]bool
 	// World is what keeps pods where they are, without its Now, Config and Nodes.
 	World drain.World
 	// Slots are the pods that have a place of their own though no StatefulSet
@@ -123,7 +128,7 @@ type Config struct {
 	// more than OKTotalUnready nodes are unready.
 	MaxTotalUnreadyPercentage int
 	OKTotalUnready            int
-	// ExpendablePriority: pods of a lower priority never cause an add.
+	// ExpendablePriority: pods of a lower priority never cause an add, and take no room.
 	ExpendablePriority int32
 	// Backoff is how long a group that failed is left alone at first; each
 	// further failure doubles it up to MaxBackoff, and BackoffReset after the
@@ -209,6 +214,8 @@ type Group struct {
 	Options Options
 	// Failing are machines of the target that will never be nodes.
 	Failing []Failing
+	// Busy says why the group is not to be asked for more now; empty where it may be. Its target counts all the same.
+	Busy string
 }
 
 // Options are limits that a group has for itself; what is 0 is as in Config.

@@ -95,15 +95,15 @@ func TestDecide(t *testing.T) {
 		"equal groups are balanced, and one call grows several": {
 			in: Input{Groups: []Group{c, b, a}, Pending: podsOf(6, "db", "3")},
 			want: Decision{Adds: []Add{
-				{Group: "zone-a", Count: 2, Target: 2, Pods: []types.NamespacedName{name("db-0"), name("db-3")}, Reason: "2 pods that fit on no other node, first prod/db-0"},
-				{Group: "zone-b", Count: 2, Target: 2, Pods: []types.NamespacedName{name("db-1"), name("db-4")}, Reason: "2 pods that fit on no other node, first prod/db-1"},
-				{Group: "zone-c", Count: 2, Target: 2, Pods: []types.NamespacedName{name("db-2"), name("db-5")}, Reason: "2 pods that fit on no other node, first prod/db-2"},
+				{Group: "zone-a", Count: 2, Target: 2, Pods: []types.NamespacedName{name("db-0"), name("db-3")}, Reason: "pods that fit on no other node (2), first prod/db-0"},
+				{Group: "zone-b", Count: 2, Target: 2, Pods: []types.NamespacedName{name("db-1"), name("db-4")}, Reason: "pods that fit on no other node (2), first prod/db-1"},
+				{Group: "zone-c", Count: 2, Target: 2, Pods: []types.NamespacedName{name("db-2"), name("db-5")}, Reason: "pods that fit on no other node (2), first prod/db-2"},
 			}},
 		},
 		"forecast pods are helped in the zone that they need": {
 			in: Input{Groups: []Group{a, b}, Forecast: []*v1.Pod{inZone(podOf("db-0", "1"), "b")}},
 			want: Decision{Adds: []Add{
-				{Group: "zone-b", Count: 1, Target: 1, Pods: []types.NamespacedName{name("db-0")}, Reason: "1 pods that fit on no other node, first prod/db-0"},
+				{Group: "zone-b", Count: 1, Target: 1, Pods: []types.NamespacedName{name("db-0")}, Reason: "pods that fit on no other node (1), first prod/db-0"},
 			}},
 		},
 		"the group that wastes least": {
@@ -112,7 +112,7 @@ func TestDecide(t *testing.T) {
 				Pending: podsOf(1, "web", "2"),
 			},
 			want: Decision{Adds: []Add{
-				{Group: "small", Count: 1, Target: 1, Pods: []types.NamespacedName{name("web-0")}, Reason: "1 pods that fit on no other node, first prod/web-0"},
+				{Group: "small", Count: 1, Target: 1, Pods: []types.NamespacedName{name("web-0")}, Reason: "pods that fit on no other node (1), first prod/web-0"},
 			}},
 		},
 		"each group says why it does not help": {
@@ -126,7 +126,7 @@ func TestDecide(t *testing.T) {
 				Upcoming: 9,
 				Unhelped: []Unhelped{{
 					Pod: name("db-0"), Present: []string{"10 wrong label"},
-					Groups: []string{"group zone-a: at its maximum 10", "group zone-b: 1 Insufficient cpu (needs 8, a new node has 4 free)", "group zone-c: left alone for another 1m0s: out of stock"},
+					Groups: []string{"group zone-a: maximum size 10 reached", "group zone-b: 1 Insufficient cpu (needs 8, a new node has 4 free)", "group zone-c: left alone for another 1m0s: out of stock"},
 				}},
 			},
 		},
@@ -139,7 +139,7 @@ func TestDecide(t *testing.T) {
 				Upcoming: 20,
 				Unhelped: []Unhelped{{
 					Pod: name("db-0"), Present: []string{"20 wrong label"},
-					Groups: []string{"groups zone-a, zone-c: at its maximum 10", "group zone-b: 1 Insufficient cpu (needs 8, a new node has 4 free)"},
+					Groups: []string{"groups zone-a, zone-c: maximum size 10 reached", "group zone-b: 1 Insufficient cpu (needs 8, a new node has 4 free)"},
 				}},
 			},
 		},
@@ -162,7 +162,7 @@ func TestDecide(t *testing.T) {
 			}},
 			want: Decision{Adds: []Add{{
 				Group: "zone-a", Count: 4, Target: 5, Pods: []types.NamespacedName{name("db-8"), name("db-9"), name("db-10"), name("db-11")},
-				Reason: "4 pods that fit on no other node, first prod/db-8",
+				Reason: "pods that fit on no other node (4), first prod/db-8",
 			}}},
 		},
 		"a pod that preempts waits for its victims": {
@@ -193,7 +193,7 @@ func TestDecide(t *testing.T) {
 			in: Input{Groups: []Group{withTarget(a, 1), b}, Nodes: []Node{unready(nodeIn(a, "a1"), 16*time.Minute)}, Pending: podsOf(1, "web", "1")},
 			want: Decision{
 				Adds: []Add{
-					{Group: "zone-b", Count: 1, Target: 1, Pods: []types.NamespacedName{name("web-0")}, Reason: "1 pods that fit on no other node, first prod/web-0"},
+					{Group: "zone-b", Count: 1, Target: 1, Pods: []types.NamespacedName{name("web-0")}, Reason: "pods that fit on no other node (1), first prod/web-0"},
 				},
 				Removals: []Removal{{
 					Node: "a1", UID: "uid-a1", Group: "zone-a", Failed: true, Reason: "is not ready 16m0s after its creation (limit 15m0s)",
@@ -245,7 +245,7 @@ func TestDecide(t *testing.T) {
 				Pending: []*v1.Pod{podOf("web", "1").NodeSelector(map[string]string{v1.LabelHostname: "zone-a-new-0"}).Obj()},
 			},
 			want: Decision{
-				Adds: []Add{{Group: "zone-a", Count: 1, Target: 2, Pods: []types.NamespacedName{name("web")}, Reason: "1 pods that fit on no other node, first prod/web"}},
+				Adds: []Add{{Group: "zone-a", Count: 1, Target: 2, Pods: []types.NamespacedName{name("web")}, Reason: "pods that fit on no other node (1), first prod/web"}},
 				Kept: []Kept{{"a1", "group zone-a grows by 1", "GroupGrows"}},
 			},
 		},

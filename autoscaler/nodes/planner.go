@@ -31,6 +31,8 @@ type planner struct {
 	failures []failure
 	decision Decision
 
+	reaches []reach // of volumes, once they were asked for
+
 	// unremovable are the nodes that could not go, found so by this decision or remembered.
 	unremovable map[types.UID]Unremovable
 

@@ -21,11 +21,11 @@ func (c candidate) key() types.NamespacedName {
 }
 
 // candidates returns the pods that a node could help. One that is nominated to
-// a present node has its place there.
+// a present node has its place there, unless that node cannot take it any more.
 func (p *planner) candidates() []candidate {
 	present := map[string]bool{}
 	for _, n := range p.nodes {
-		present[n.Object.Name] = true
+		present[n.Object.Name] = n.state == ready || n.state == upcoming
 	}
 	var found []candidate
 	for _, pod := range p.in.Pending {
@@ -38,7 +38,7 @@ func (p *planner) candidates() []candidate {
 		}
 	}
 	for _, pod := range p.in.Forecast {
-		if priority(pod) >= p.in.Config.ExpendablePriority {
+		if !Expendable(pod, p.in.Config.ExpendablePriority) {
 			found = append(found, candidate{pod: pod, needs: needsOf(pod), forecast: true})
 		}
 	}
@@ -55,8 +55,11 @@ func Waits(pod *v1.Pod, expendable int32) bool {
 		pod.DeletionTimestamp == nil &&
 		len(pod.Spec.SchedulingGates) == 0 &&
 		pod.Status.Phase != v1.PodSucceeded && pod.Status.Phase != v1.PodFailed &&
-		priority(pod) >= expendable
+		!Expendable(pod, expendable)
 }
+
+// Expendable tells whether the pod neither causes an add nor keeps a node.
+func Expendable(pod *v1.Pod, below int32) bool { return priority(pod) < below }
 
 func priority(pod *v1.Pod) int32 {
 	if pod.Spec.Priority == nil {

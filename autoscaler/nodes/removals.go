@@ -69,7 +69,7 @@ func (r *remover) begin() error {
 	for _, n := range r.nodes {
 		if n.state == ready && !n.gone {
 			world.Nodes = append(world.Nodes, n.Object)
-			r.room = r.room.plus(n.free())
+			r.room = r.room.plus(r.free(n))
 		}
 	}
 	r.judge = drain.NewJudge(world)
@@ -95,7 +95,7 @@ func (r *remover) begin() error {
 
 // settle finds places for the pods of a node on its way out. One whose pods have none any more is to stay.
 func (r *remover) settle(n *node) error {
-	pods, _, _ := r.movable(n)
+	pods, _ := r.movable(n)
 	if n.Draining {
 		if len(pods) > 0 {
 			r.drains++
@@ -111,18 +111,17 @@ func (r *remover) settle(n *node) error {
 	return err
 }
 
-// movable returns the pods of a node that have to go elsewhere, by name, the number of those that
-// end there meanwhile, and the first obstacle.
-func (r *remover) movable(n *node) (pods []*v1.Pod, ending int, obstacle drain.Verdict) {
+// movable returns the pods of a node that have to go elsewhere, by name, and the first obstacle.
+func (r *remover) movable(n *node) (pods []*v1.Pod, obstacle drain.Verdict) {
 	for _, pod := range slices.SortedFunc(slices.Values(n.Pods), podsByName) {
 		v := r.judge.Pod(pod)
 		switch v.Fate {
-		case drain.Ends:
-			continue
-		case drain.Leaves:
-			ending++
+		case drain.Ends, drain.Leaves:
 			continue
 		case drain.Moves:
+			if r.in.Replaced[pod.UID] && obstacle.Fate == "" {
+				obstacle = drain.Verdict{Fate: drain.Waits, Rule: "Replaced", Reason: fmt.Sprintf("pod %s/%s waits for room for its new size", pod.Namespace, pod.Name)}
+			}
 		default:
 			if obstacle.Fate == "" {
 				obstacle = v
@@ -131,11 +130,22 @@ func (r *remover) movable(n *node) (pods []*v1.Pod, ending int, obstacle drain.V
 		}
 		pods = append(pods, pod)
 	}
-	return pods, ending, obstacle
+	return pods, obstacle
 }
 
 func podsByName(a, b *v1.Pod) int {
 	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+}
+
+// returning are the slots on a node that are being deleted and come back: their room goes with the node. Those of the
+// forecast have their place.
+func (r *remover) returning(n *node) (pods []*v1.Pod) {
+	for _, pod := range n.Pods {
+		if r.judge.Returns(pod) && !r.in.Replaced[pod.UID] && !r.expendable(pod) {
+			pods = append(pods, pod)
+		}
+	}
+	return pods
 }
 
 // moveAway takes the node and its pods away and finds places for them, on ready nodes that stay. It
@@ -152,6 +162,9 @@ func (r *remover) moveAway(n *node, pods []*v1.Pod) (moves []Move, why string, e
 	name := n.Object.Name
 	reserve := r.reserved[name]
 	for _, pod := range pods {
+		if r.expendable(pod) || r.in.Replaced[pod.UID] {
+			continue
+		}
 		if err := r.sim.RemovePod(pod); err != nil {
 			return nil, "", err
 		}
@@ -160,15 +173,26 @@ func (r *remover) moveAway(n *node, pods []*v1.Pod) (moves []Move, why string, e
 		return nil, "", err
 	}
 	for _, pod := range inOrder(pods, r.largest) {
-		if priority(pod) < r.in.Config.ExpendablePriority {
+		switch {
+		case r.expendable(pod):
 			moves = append(moves, Move{Pod: nameOf(pod)})
 			continue
+		case r.in.Replaced[pod.UID]:
+			continue
 		}
-		to, why, err := r.placeStaying(successor(pod))
+		to, why, err := r.placeStaying(r.successor(pod))
 		if why != "" || err != nil {
 			return nil, fmt.Sprintf("pod %s/%s has no place elsewhere: %s", pod.Namespace, pod.Name, why), err
 		}
 		moves = append(moves, Move{nameOf(pod), to})
+	}
+	var back []string
+	for _, pod := range inOrder(r.returning(n), r.largest) {
+		to, why, err := r.placeStaying(successor(pod))
+		if why != "" || err != nil {
+			return nil, fmt.Sprintf("pod %s/%s, which comes back, would have no place: %s", pod.Namespace, pod.Name, why), err
+		}
+		back = append(back, to)
 	}
 	placed := make([]string, len(reserve))
 	for i, pod := range reserve {
@@ -178,6 +202,9 @@ func (r *remover) moveAway(n *node, pods []*v1.Pod) (moves []Move, why string, e
 	}
 	for _, move := range moves {
 		r.takes[move.To] = true
+	}
+	for _, to := range back {
+		r.takes[to] = true
 	}
 	delete(r.reserved, name)
 	for i, pod := range reserve {
@@ -203,11 +230,19 @@ func (r *remover) placeStaying(pod *v1.Pod) (node, why string, err error) {
 	return "", fmt.Sprintf("there is only node %s, which is not ready yet", node), nil
 }
 
+// successor is the pod that comes in the place of one, as large as it will be.
+func (r *remover) successor(pod *v1.Pod) *v1.Pod {
+	if larger := r.in.Resized[pod.UID]; larger != nil {
+		pod = larger
+	}
+	return successor(pod)
+}
+
 // successor is the pod that comes in the place of one. Volumes that are made for a pod alone are taken for those
 // that it has, as if the next pod would get them.
 func successor(pod *v1.Pod) *v1.Pod {
 	next := *pod
-	next.Spec.NodeName = ""
+	next.Spec.NodeName, next.DeletionTimestamp, next.DeletionGracePeriodSeconds = "", nil, nil
 	next.Status = v1.PodStatus{Phase: v1.PodPending}
 	if !slices.ContainsFunc(pod.Spec.Volumes, func(v v1.Volume) bool { return v.Ephemeral != nil }) {
 		next.UID = types.UID("moved/" + string(pod.UID))

@@ -116,7 +116,7 @@ func checkMoves(t *testing.T, in Input, d Decision, placed toyState) {
 	there, free := map[string]bool{}, map[string]capacity{}
 	for _, n := range in.Nodes {
 		there[n.Object.Name] = !n.Draining
-		free[n.Object.Name] = (&node{Node: n}).free()
+		free[n.Object.Name] = (&planner{in: in}).free(&node{Node: n})
 	}
 	for _, recall := range d.Recalls {
 		there[recall.Node] = there[recall.Node] || strings.Contains(recall.Reason, "fits on no other node")

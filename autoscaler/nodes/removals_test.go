@@ -37,6 +37,13 @@ func runs(pod *st.PodWrapper, node string) *v1.Pod {
 // slotOf is a running slot of a set.
 func slotOf(name, node string) *v1.Pod { return runs(podOf(name, "1"), node) }
 
+// leaves is the pod while it is being deleted.
+func leaves(pod *v1.Pod) *v1.Pod {
+	pod = pod.DeepCopy()
+	pod.DeletionTimestamp = &metav1.Time{Time: start.Add(time.Minute)}
+	return pod
+}
+
 // marked is the node with Berth's taint.
 func marked(n Node) Node {
 	n.Object = n.Object.DeepCopy()
@@ -113,6 +120,13 @@ func TestRemovals(t *testing.T) {
 			nodes:  []Node{node("n0", webPods("n0", "1", "w0")...), full("n1")},
 			change: func(in *Input) { in.Config.UnneededTime = 2 * time.Hour },
 		},
+		"a pod that comes back larger has room for that": {
+			nodes: []Node{node("n0", webPods("n0", "1", "w0")...), full("n1")},
+			change: func(in *Input) {
+				in.Resized = map[types.UID]*v1.Pod{"uid-w0": webPods("n0", "2", "w0")[0]}
+			},
+			want: []string{"n0 stays, NoPlace: pod prod/w0 has no place elsewhere: 1 Insufficient cpu"},
+		},
 		"all that go together have their places together": {
 			nodes: []Node{node("n0", webPods("n0", "1", "w0")...), node("n1", webPods("n1", "1", "w1")...), full("n2")},
 			want:  []string{"n0 goes: w0→n1", "n1 stays, Needed: pods of nodes that go have their place here"},
@@ -158,6 +172,14 @@ func TestRemovals(t *testing.T) {
 			nodes: []Node{node("n0", runs(podOf("w0", "1").Priority(-11), "n0")), node("n1", webPods("n1", "4", "w1")...)},
 			want:  []string{"n0 goes: w0→"},
 		},
+		"however much they ask for": {
+			nodes: []Node{node("n0", runs(podOf("w0", "3").Priority(-11), "n0"), webPods("n0", "1", "w1")[0]), full("n1")},
+			want:  []string{"n0 goes: w1→n1 w0→"},
+		},
+		"and what moves may take their room": {
+			nodes: []Node{node("n0", webPods("n0", "1", "w0")...), node("n1", webPods("n1", "3", "w1")[0], runs(podOf("w2", "1").Priority(-11), "n1"))},
+			want:  []string{"n0 goes: w0→n1"},
+		},
 		"slots of one set go one after another, from the top": {
 			nodes:  []Node{node("n0", db0), node("n1", db1), full("n2"), full("n3")},
 			change: func(in *Input) { in.World = webWorld(db(db0, db1)) },
@@ -167,6 +189,24 @@ func TestRemovals(t *testing.T) {
 			nodes:  []Node{node("n0", db0), node("n1", webPods("n1", "1", "w0")...), marked(node("n2", db2)), full("n3"), full("n4"), full("n5")},
 			change: func(in *Input) { in.World = webWorld(db(db0, db1, db2)) },
 			want:   []string{"n1 goes: w0→n0", "n0 stays, Pods: pod prod/db-0: ordinal 2 of prod/db is on its way"},
+		},
+		"a slot that is being deleted keeps its room elsewhere": {
+			nodes:  []Node{node("n0", webPods("n0", "1", "w0")...), marked(node("n1", leaves(db1))), full("n2")},
+			change: func(in *Input) { in.World = webWorld(db(db0, leaves(db1))) },
+			want:   []string{"n0 stays, Needed: pods of nodes that go have their place here"},
+		},
+		"unless its set is to have no such slot": {
+			nodes: []Node{node("n0", webPods("n0", "1", "w0")...), marked(node("n1", leaves(db1))), full("n2")},
+			change: func(in *Input) {
+				in.World = webWorld(db(db0, leaves(db1)))
+				in.World.Sets[0].Slots[1].Extra = true
+			},
+			want: []string{"n0 goes: w0→n2"},
+		},
+		"a node stays that a slot comes back to": {
+			nodes:  []Node{node("n0", leaves(db0)), node("n1", webPods("n1", "4", "w1")...)},
+			change: func(in *Input) { in.World = webWorld(db(leaves(db0))) },
+			want:   []string{"n0 stays, NoPlace: pod prod/db-0, which comes back, would have no place: 1 Insufficient cpu"},
 		},
 		"never below quorum": {
 			nodes: []Node{node("n0", db0), full("n1")},
@@ -230,7 +270,7 @@ func TestRemovals(t *testing.T) {
 		"a node that was left after all is left for a while": {
 			nodes:  []Node{node("n0", webPods("n0", "1", "w0")...), full("n1")},
 			change: func(in *Input) { in.History = in.History.Undone("uid-n0", "no progress", start) },
-			want:   []string{"n0 stays, Undone: no progress"},
+			want:   []string{"n0 stays, Undone: left alone for another 5m0s: its removal was undone: no progress"},
 		},
 		"one decision simulates so many": {
 			nodes:  []Node{full("n2"), full("n3"), node("n0", webPods("n0", "1", "w0")...), node("n1", webPods("n1", "1500m", "w1")...)},

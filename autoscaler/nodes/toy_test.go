@@ -41,7 +41,9 @@ func newToy(in Input) *toy {
 	for _, n := range in.Nodes {
 		free := capacityOf(n.Object)
 		for _, pod := range n.Pods {
-			free = free.minus(needsOf(pod))
+			if !Expendable(pod, in.Config.ExpendablePriority) {
+				free = free.minus(needsOf(pod))
+			}
 		}
 		if state := stateIn(n.Object, in); state != ready {
 			if state == leaving {

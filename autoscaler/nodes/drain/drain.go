@@ -97,6 +97,8 @@ type Set struct {
 type Slot struct {
 	Ordinal int
 	Pod     *v1.Pod
+	// Extra tells that the set is to have no such slot any more.
+	Extra bool
 }
 
 // Controller is what is known of the controller of pods.

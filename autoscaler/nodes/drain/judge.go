@@ -40,8 +40,11 @@ type Judge struct {
 	rules  []rule
 	ledger *disruption.Ledger
 	sets   map[types.UID]*set // by pod
-	reach  map[string]map[string]bool
+	reach  map[reachKey]bool
 }
+
+// reachKey is a volume and the node that it is asked about.
+type reachKey struct{ volume, node string }
 
 // set is a Set with what moves of it.
 type set struct {
@@ -55,7 +58,7 @@ type set struct {
 func NewJudge(w World) *Judge {
 	j := &Judge{
 		world: w, rules: rules(), ledger: disruption.NewLedger(w.Budgets, disruption.Ready),
-		sets: map[types.UID]*set{}, reach: map[string]map[string]bool{},
+		sets: map[types.UID]*set{}, reach: map[reachKey]bool{},
 	}
 	for _, s := range w.Sets {
 		with := &set{Set: s}
@@ -97,6 +100,12 @@ func (s *set) slot(pod *v1.Pod) *Slot {
 		}
 	}
 	return nil
+}
+
+// Returns tells that the pod is a slot that comes back when it has ended, though nobody has made its next pod yet.
+func (j *Judge) Returns(pod *v1.Pod) bool {
+	s := j.sets[pod.UID]
+	return s != nil && pod.DeletionTimestamp != nil && !s.slot(pod).Extra
 }
 
 // Ordinal is that of the slot that the pod fills, or -1.

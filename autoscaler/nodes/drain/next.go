@@ -20,6 +20,8 @@ type Node struct {
 	Wanted string
 	// Failed is why it could not be deleted when that was tried; empty if it was not.
 	Failed string
+	// Homeless names a pod that was evicted from it and has no node yet; empty if there is none.
+	Homeless string
 	// Progress is what the step before left; the zero value where nobody remembers it.
 	Progress Progress
 }
@@ -151,6 +153,8 @@ func (j *Judge) empty(n Node) (Step, Progress) {
 	switch {
 	case next.Left == 0 && over && n.Failed != "":
 		return Step{Kind: Undoing, Reason: fmt.Sprintf("it could not be deleted for %s: %s", now.Sub(next.At), n.Failed)}, next
+	case next.Left == 0 && !over && n.Homeless != "":
+		return Step{Kind: Waiting, Reason: fmt.Sprintf("pod %s, which was evicted here, has no node yet and may need this one", n.Homeless), Until: deadline}, next
 	case next.Left == 0:
 		return Step{Kind: Deleting, Reason: "nothing is left on it that moves"}, next
 	case over:

@@ -93,6 +93,14 @@ func TestNext(t *testing.T) {
 			want: "Delete: nothing is left on it that moves", then: Progress{At: noon},
 		},
 		"an empty node goes": {node: Node{Object: marked(time.Minute)}, want: "Delete: nothing is left on it that moves", then: Progress{At: noon}},
+		"its pods may want it back": {
+			node: Node{Object: marked(time.Hour), Homeless: "prod/web-0", Progress: Progress{At: noon.Add(-time.Minute)}},
+			want: "Wait: pod prod/web-0, which was evicted here, has no node yet and may need this one until 1m0s", then: Progress{At: noon.Add(-time.Minute)},
+		},
+		"but have to say so": {
+			node: Node{Object: marked(time.Hour), Homeless: "prod/web-0", Progress: Progress{At: noon.Add(-2 * time.Minute)}},
+			want: "Delete: nothing is left on it that moves", then: Progress{At: noon.Add(-2 * time.Minute)},
+		},
 		"without progress it is left": {
 			node: Node{Object: marked(time.Hour), Pods: []*v1.Pod{web0}, Progress: stuck},
 			want: "Undo: 1 pods are left, and none has gone for 2m0s: evictions are refused", then: stuck,

@@ -173,28 +173,30 @@ func localStorage(j *Judge, pod *v1.Pod) (Fate, string) {
 // localVolume: the reason is the node, whatever else the simulation would find.
 func localVolume(j *Judge, pod *v1.Pod) (Fate, string) {
 	for _, volume := range j.world.Volumes[pod.UID] {
-		reached := j.reached(volume)
-		if len(reached) == 0 || len(reached) == 1 && reached[pod.Spec.NodeName] {
+		if !j.reachedBeside(pod.Spec.NodeName, volume) {
 			return Stays, fmt.Sprintf("its volume %s can be reached from no other node", volume.Name)
 		}
 	}
 	return "", ""
 }
 
-// reached are the names of the nodes that reach a volume.
-func (j *Judge) reached(volume Volume) map[string]bool {
-	if nodes, ok := j.reach[volume.Name]; ok {
-		return nodes
+// reachedBeside tells whether another node than the one reaches a volume.
+func (j *Judge) reachedBeside(node string, volume Volume) bool {
+	key := reachKey{volume.Name, node}
+	reached, known := j.reach[key]
+	if known {
+		return reached
 	}
-	nodes := map[string]bool{}
 	selector := nodeaffinity.NewLazyErrorNodeSelector(volume.Affinity)
-	for _, n := range j.world.Nodes {
-		if ok, err := selector.Match(n); ok && err == nil {
-			nodes[n.Name] = true
+	reached = slices.ContainsFunc(j.world.Nodes, func(n *v1.Node) bool {
+		if n.Name == node {
+			return false
 		}
-	}
-	j.reach[volume.Name] = nodes
-	return nodes
+		ok, err := selector.Match(n)
+		return ok && err == nil
+	})
+	j.reach[key] = reached
+	return reached
 }
 
 // turn: one slot of a set is on its way at a time. One that is not ready may be the very one that an absent

@@ -62,10 +62,13 @@ func Of(in Input) Status {
 	return s
 }
 
-// Failed is the last status with the reason why nothing could be decided since.
-func Failed(last Status, now time.Time, reason string) Status {
+// Failed is the last status, of the groups that are still listed, with the reason why nothing could be decided since,
+// and with what Berth does about nodes and why.
+func Failed(last Status, now time.Time, reason, state, why string, listed func(group string) bool) Status {
 	last.Time, last.Message = now.UTC().Format(layout), reason
 	last.AutoscalerStatus = cmp.Or(last.AutoscalerStatus, Initializing)
+	last.Berth.State, last.Berth.Reason = state, why
+	last.NodeGroups = slices.DeleteFunc(slices.Clone(last.NodeGroups), func(g NodeGroup) bool { return !listed(g.Name) })
 	return last
 }
 

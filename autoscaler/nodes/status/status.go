@@ -43,7 +43,8 @@ type Status struct {
 	Time string `json:"time,omitempty"`
 	// AutoscalerStatus is Initializing until the first decision, and then Running.
 	AutoscalerStatus string `json:"autoscalerStatus,omitempty"`
-	// Message says why nothing could be decided; empty when it could. The rest is then of before.
+	// Message says why nothing could be decided; empty when it could. The rest is then of before, but for
+	// Berth.State and Berth.Reason, and for groups that are not listed any more.
 	Message     string      `json:"message,omitempty"`
 	ClusterWide ClusterWide `json:"clusterWide"`
 	NodeGroups  []NodeGroup `json:"nodeGroups,omitempty"`

@@ -64,7 +64,7 @@ func cluster() Input {
 			Backoff:       map[string]nodes.Backoff{"b": {Until: now.Add(3 * time.Minute), For: 5 * time.Minute, Reason: "1 nodes asked for did not appear within 15m1s"}},
 		},
 	}
-	add := nodes.Add{Group: "a", Count: 2, Target: 4, Reason: "2 pods that fit on no other node, first prod/db-0"}
+	add := nodes.Add{Group: "a", Count: 2, Target: 4, Reason: "pods that fit on no other node (2), first prod/db-0"}
 	return Input{
 		Before: in,
 		Decision: nodes.Decision{
@@ -108,6 +108,23 @@ func TestRendered(t *testing.T) {
 	}
 	golden(t, "status.yaml", data[Key])
 	golden(t, "templates.json", data[TemplatesKey]+"\n")
+}
+
+// While nothing can be decided, what Berth does and which groups it is about are of now.
+func TestFailed(t *testing.T) {
+	last := Of(cluster())
+	last.Berth.State, last.Berth.Reason = "stands_back", "the Lease is fresh"
+	got := Failed(last, now.Add(time.Minute), "no answer", "acts", "", func(group string) bool { return group != "b" })
+	var groups []string
+	for _, g := range got.NodeGroups {
+		groups = append(groups, g.Name)
+	}
+	if diff := cmp.Diff([]string{"a", "c"}, groups); diff != "" {
+		t.Errorf("groups (-want +got):\n%s", diff)
+	}
+	if got.Message != "no answer" || got.Berth.State != "acts" || got.Berth.Reason != "" || len(got.Berth.Unhelped) != 1 || len(last.NodeGroups) != 3 {
+		t.Errorf("got %+v", got)
+	}
 }
 
 // Whoever reads Cluster Autoscaler's status by its fields finds them.
