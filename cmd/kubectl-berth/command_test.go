@@ -20,6 +20,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/berth-dev/berth/autoscaler/nodes/status"
 )
 
 func TestErrorsSayWhatToDo(t *testing.T) {
@@ -28,6 +30,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	tests := map[string]struct {
 		world *world
 		args  string
+		words []string
 		want  string
 	}{
 		"a set mistyped":       {args: "plan sts/dv", want: `StatefulSet "dv" not found in namespace "prod", which has db, mq`},
@@ -57,7 +60,14 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		"a tuning not of ours": {world: scaled(hpa("web")), args: "explain hpa/web --autoscaler-config command_test.go", want: "--autoscaler-config command_test.go: "},
 		"an ordinal too high":  {args: "explain db-3", want: `pod "db-3" not found: StatefulSet prod/db has 3 replicas, from ordinal 0; to see it scaled: kubectl berth plan sts/db --replicas N`},
 		"no name":              {args: "plan", want: "want one name, like sts/NAME; got 0 words\nSee 'kubectl berth plan --help' for usage"},
-		"an empty name":        {args: "explain pod/", want: "\"pod/\" is no name; want it like pod/NAME\nSee 'kubectl berth explain --help' for usage"},
+		"an empty name":        {args: "explain pod/", want: "the name of the Pod is missing; want it like pod/NAME\nSee 'kubectl berth explain --help' for usage"},
+		"an empty argument":    {words: []string{"explain", ""}, want: "the name of the Pod is missing; want it like pod/NAME\nSee 'kubectl berth explain --help' for usage"},
+		"a kind of group only": {args: "explain node-group", want: "the name of the NodeGroup is missing; want it like node-group/NAME\nSee 'kubectl berth explain --help' for usage"},
+		"a kind of pod only":   {args: "explain po", want: "the name of the Pod is missing; want it like pod/NAME\nSee 'kubectl berth explain --help' for usage"},
+		"a kind of set only":   {args: "holds StatefulSet", want: "the name of the StatefulSet is missing; want it like sts/NAME\nSee 'kubectl berth holds --help' for usage"},
+		"a kind of node only":  {args: "what-if drain node", want: "the name of the Node is missing; want it like node/NAME\nSee 'kubectl berth what-if drain --help' for usage"},
+		"a kind to scale only": {args: "what-if scale deploy 3", want: "the name of the Deployment is missing; want it like deploy/NAME\nSee 'kubectl berth what-if scale --help' for usage"},
+		"a name with a slash":  {args: "explain node/a/b", want: "\"node/a/b\" is no name of a Node; want it like node/NAME\nSee 'kubectl berth explain --help' for usage"},
 		"two names":            {args: "plan sts/db sts/mq", want: "\"sts/db sts/mq\" is no name; want it like sts/NAME\nSee 'kubectl berth plan --help' for usage"},
 		"another kind":         {args: "plan deployment/web", want: "\"deployment\" is not what this is for; want StatefulSet (sts/NAME) or PlacementPolicy (pp/NAME)\nSee 'kubectl berth plan --help' for usage"},
 		"replicas below 0":     {args: "plan sts/db --replicas=-1", want: "--replicas -1 is below 0\nSee 'kubectl berth plan --help' for usage"},
@@ -74,7 +84,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 			if test.world != nil {
 				world = test.world
 			}
-			out, err := world.run(t, strings.Fields(test.args)...)
+			out, err := world.run(t, append(strings.Fields(test.args), test.words...)...)
 			if err == nil {
 				t.Fatalf("no error, but output:\n%s", out)
 			}
@@ -94,6 +104,7 @@ func TestCompletion(t *testing.T) {
 		&v1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "prod"}}, &v1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "test"}}).policy(t, "kafka", kafka)
 	usual.vpas = []runtime.Object{vpa("db").Obj(), vpa("mq").Obj()}
 	usual.add(nodeStatus(t, nil))
+	slashed := threeZones(nodeStatus(t, func(s *status.Status, _ *status.Templates) { s.NodeGroups[0].Name = "MachineDeployment/prod/workers-a" }))
 	tests := map[string]struct {
 		world *world
 		line  []string
@@ -116,6 +127,9 @@ func TestCompletion(t *testing.T) {
 		"nodes to drain":      {line: []string{"what-if", "drain", "node/b"}, want: "node/b1 node/b2"},
 		"node groups":         {line: []string{"explain", "node-group/"}, want: "node-group/a node-group/b node-group/c"},
 		"groups spelled out":  {line: []string{"explain", "ng", "b"}, want: "b"},
+		"a group's slashes":   {world: slashed, line: []string{"explain", "node-group/MachineDeployment/prod/w"}, want: "node-group/MachineDeployment/prod/workers-a"},
+		"slashes after it":    {world: slashed, line: []string{"explain", "node-group", "MachineDeployment/"}, want: "MachineDeployment/prod/workers-a"},
+		"a group, no more":    {world: slashed, line: []string{"explain", "node-group", "MachineDeployment/prod/workers-a", ""}},
 		"no node groups":      {world: threeZones(), line: []string{"explain", "ng/"}},
 		"nodes":               {line: []string{"explain", "node/a"}, want: "node/a1 node/a2"},
 		"VPAs":                {line: []string{"explain", "vpa/"}, want: "vpa/db vpa/mq"},

@@ -55,7 +55,7 @@ func completeTargets(connect connector, kinds ...kind) cobra.CompletionFunc {
 func completions(cmd *cobra.Command, connect connector, kinds []kind, spelled, prefix, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	var words []cobra.Completion
 	for _, kind := range kinds {
-		if !slices.Contains(kind.spellings(), strings.ToLower(spelled)) {
+		if !kind.is(spelled) {
 			continue
 		}
 		for _, name := range names(cmd.Context(), connect, kind) {

@@ -21,15 +21,20 @@ import (
 // could not place.
 const failedScheduling = "FailedScheduling"
 
-// hear adds the last words of the scheduler about a pod that has no node.
+// hear adds the last words of the scheduler and of the autoscaler about a pod
+// that has no node.
 func (c *cluster) hear(ctx context.Context, pod *v1.Pod, report *explainReport) error {
-	if pod == nil || pod.Spec.NodeName != "" {
+	if pod != nil && pod.Spec.NodeName != "" {
+		return nil
+	}
+	c.askGroups(ctx, pod, report)
+	if pod == nil {
 		return nil
 	}
 	if _, said := podutil.GetPodCondition(&pod.Status, v1.PodScheduled); said != nil && said.Message != "" && said.Message != report.Gate {
 		report.Scheduler = append(report.Scheduler, saying{Where: fmt.Sprintf("condition %s, %s", said.Type, said.Reason), Text: said.Message})
 	}
-	last, err := c.lastFailure(ctx, pod)
+	last, err := c.lastEvent(ctx, pod, failedScheduling)
 	switch {
 	case apierrors.IsForbidden(err):
 		report.Notes = append(report.Notes, "events can not be listed: "+err.Error())
@@ -41,9 +46,9 @@ func (c *cluster) hear(ctx context.Context, pod *v1.Pod, report *explainReport) 
 	return nil
 }
 
-// lastFailure returns the last event that says why a pod was not placed.
-func (c *cluster) lastFailure(ctx context.Context, pod *v1.Pod) (*v1.Event, error) {
-	selector := fields.Set{"involvedObject.kind": "Pod", "involvedObject.name": pod.Name, "reason": failedScheduling}.AsSelector().String()
+// lastEvent returns the last event about a pod that has a reason; nil without one.
+func (c *cluster) lastEvent(ctx context.Context, pod *v1.Pod, reason string) (*v1.Event, error) {
+	selector := fields.Set{"involvedObject.kind": "Pod", "involvedObject.name": pod.Name, "reason": reason}.AsSelector().String()
 	events, err := c.kube.CoreV1().Events(pod.Namespace).List(ctx, metav1.ListOptions{FieldSelector: selector})
 	if err != nil {
 		return nil, err
@@ -52,7 +57,7 @@ func (c *cluster) lastFailure(ctx context.Context, pod *v1.Pod) (*v1.Event, erro
 	for i := range events.Items {
 		event := &events.Items[i]
 		// A pod that was made again has the name of the one before.
-		if of := event.InvolvedObject; of.Kind != "Pod" || of.Name != pod.Name || of.UID != pod.UID || event.Reason != failedScheduling {
+		if of := event.InvolvedObject; of.Kind != "Pod" || of.Name != pod.Name || of.UID != pod.UID || event.Reason != reason {
 			continue
 		}
 		if last == nil || compareAge(last, event) < 0 {

@@ -32,7 +32,8 @@ PlacementPolicy selects and finds the ordinal of (pp/NAME).`
 
 Each node that the plan leaves is judged by the checks that one look at the API
 allows: taints, node affinity, the rules of the policy, volumes, other pods of
-the set, ports, free resources and room that is kept for others. What the scheduler said last is quoted.
+the set, ports, free resources and room that is kept for others. What the scheduler said last is quoted,
+and what node groups do for the pod.
 
 A pod that a StatefulSet wants and has not made yet is explained too.
 
@@ -68,6 +69,9 @@ says that in the ConfigMap berth-system/berth-autoscaler-status.`
 
   # Why does node group zone-a not grow, and which of its nodes go?
   kubectl berth explain node-group/zone-a
+
+  # A group has the name that its provider gives it
+  kubectl berth explain node-group/MachineDeployment/prod/workers-a
 
   # What becomes of a node?
   kubectl berth explain node/node-7`

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -26,7 +27,7 @@ func (c *cluster) explainGroup(ctx context.Context, name string) (*groupReport, 
 	if known.unread != nil {
 		return nil, known.advice()
 	}
-	i := slices.IndexFunc(known.NodeGroups, func(g status.NodeGroup) bool { return g.Name == name })
+	i := known.index(name)
 	if i < 0 {
 		return nil, fmt.Errorf("node group %q not found: berth-autoscaler has %s", name, cmp.Or(strings.Join(nearest(name, known.names()), ", "), "none"))
 	}
@@ -45,8 +46,17 @@ func (c *cluster) explainGroup(ctx context.Context, name string) (*groupReport, 
 	if known.templates.NodesLeftOut > 0 {
 		r.Notes = append(r.Notes, fmt.Sprintf("of all groups, the names of %s had no room in the status", count(known.templates.NodesLeftOut, "node")))
 	}
+	var over []string
+	for i := range r.Nodes {
+		if r.Nodes[i].Requests.over() {
+			over = append(over, r.Nodes[i].Name)
+		}
+	}
+	if few, _ := first(mostNodes, over); len(few) > 0 {
+		r.Notes = append(r.Notes, fmt.Sprintf("over-committed: %s; pods ask for more than there is, as another scheduler may bind pods there", strings.Join(few, ", ")))
+	}
 	for _, u := range known.Berth.Unhelped {
-		if why, ok := refusalBy(name, u.Groups); ok {
+		if why, ok := refusalBy(name, known.names(), u.Groups); ok {
 			r.Waiting = append(r.Waiting, waitingReport{Pod: u.Pod, Forecast: u.Forecast, Reason: why})
 		}
 	}
@@ -66,7 +76,6 @@ func (c *cluster) explainNode(ctx context.Context, name string) (*nodeReport, er
 		return nil, noNode(name, keys(all))
 	}
 	r := c.newNodeReport(known, all[name], pods[name])
-	r.alone = true
 	if known.unread != nil {
 		r.Notes = append(r.Notes, fmt.Sprintf("what becomes of the node is not known: %v", known.advice()))
 	} else {
@@ -114,40 +123,11 @@ func (c *cluster) newNodeReport(known groups, node *v1.Node, pods []*v1.Pod) nod
 		Pods: len(pods), Requests: shares(node, pods), now: c.now(),
 	}
 	r.Fate = known.fate(r)
+	if r.Requests.over() {
+		r.Notes = append(r.Notes, "over-committed: its pods ask for more than it has, as another scheduler may bind pods there")
+	}
+	r.going = slices.ContainsFunc(known.Berth.Draining, func(d status.Drain) bool { return d.Node == node.Name })
 	return r
-}
-
-// fate is what becomes of a node, as far as the autoscaler has said.
-func (g groups) fate(of nodeReport) string {
-	now := of.now
-	is := func(node string) bool { return node == of.Name }
-	if i := slices.IndexFunc(g.Berth.Draining, func(d status.Drain) bool { return is(d.Node) }); i >= 0 {
-		d := g.Berth.Draining[i]
-		return fmt.Sprintf("goes: is being emptied for %s, %s left; %s", ago(now.Sub(d.Since.Time)), count(d.Pods, "pod"), cmp.Or(d.Reason, d.Step))
-	}
-	if i := slices.IndexFunc(g.Berth.Kept, func(k status.Kept) bool { return is(k.Node) }); i >= 0 {
-		return "stays: " + g.Berth.Kept[i].Reason
-	}
-	if i := slices.IndexFunc(g.Berth.Unneeded, func(u status.Unneeded) bool { return is(u.Node) }); i >= 0 {
-		u := g.Berth.Unneeded[i]
-		text := fmt.Sprintf("not needed for %s; ", ago(now.Sub(u.Since.Time)))
-		if wait := u.Until.Sub(now); wait > 0 {
-			return text + fmt.Sprintf("may go in %s unless that changes", ago(wait))
-		}
-		return text + "may go any time"
-	}
-	switch {
-	case g.unread != nil:
-		return ""
-	case of.Group == "" && g.templates.LeftOut+g.templates.NodesLeftOut > 0, g.Berth.LeftOut.Kept+g.Berth.LeftOut.Unneeded+g.Berth.LeftOut.Draining > 0:
-		return "" // there was no room to say
-	case of.Group == "":
-		return "stays: it is of no node group of Berth's"
-	case !strings.HasPrefix(of.State, "Ready"):
-		return "stays for a while: it is not ready"
-	default:
-		return "stays: it is in use"
-	}
 }
 
 // shares are the parts of a node that its pods ask for.
@@ -161,7 +141,7 @@ func shares(node *v1.Node, pods []*v1.Pod) sharesReport {
 		if whole == 0 {
 			return nil
 		}
-		p := int(part * 100 / whole)
+		p := int(math.RoundToEven(100 * float64(part) / float64(whole))) // as %.0f does, by which Berth says it elsewhere
 		return &p
 	}
 	return sharesReport{
@@ -171,29 +151,45 @@ func shares(node *v1.Node, pods []*v1.Pod) sharesReport {
 }
 
 // refusalBy finds what a group says, in reasons that begin with the names of those who have it in common. Where many
-// have, only some are named: a group that is named nowhere is one of the others.
-func refusalBy(group string, reasons []string) (string, bool) {
+// have, only some are named: a group that is named nowhere is one of the others. Names may have any characters, so
+// the known ones are looked for.
+func refusalBy(group string, known, reasons []string) (string, bool) {
 	var unnamed []string
 	for _, reason := range reasons {
-		names, why, found := strings.Cut(reason, ": ")
-		if !found {
-			continue
+		who, text := "", reason
+		for _, word := range []string{"groups ", "group "} {
+			if rest, found := strings.CutPrefix(reason, word); found {
+				who, text = word, rest
+				break
+			}
 		}
-		names = strings.TrimPrefix(strings.TrimPrefix(names, "groups "), "group ")
-		if some, _, more := cutLast(names, " and "); more && strings.HasSuffix(names, " more") {
-			names, unnamed = some, append(unnamed, why)
-		}
-		if slices.Contains(strings.Split(names, ", "), group) {
+		named, text := namedFirst(known, text)
+		others, why, found := strings.Cut(text, ": ")
+		switch {
+		case who == "" || !found:
+		case slices.Contains(named, group):
 			return why, true
+		case strings.HasSuffix(others, " more"): // "and 3 more"
+			unnamed = append(unnamed, why)
 		}
 	}
 	return strings.Join(unnamed, "; or "), len(unnamed) > 0
 }
 
-func cutLast(text, at string) (before, after string, found bool) {
-	i := strings.LastIndex(text, at)
-	if i < 0 {
-		return text, "", false
+// namedFirst returns the known names with which a text begins, and what is after them.
+func namedFirst(known []string, text string) (named []string, rest string) {
+	for {
+		longest := ""
+		for _, name := range known {
+			after, found := strings.CutPrefix(text, name)
+			ends := strings.HasPrefix(after, ", ") || strings.HasPrefix(after, ": ") || strings.HasPrefix(after, " and ")
+			if found && ends && len(name) > len(longest) {
+				longest = name
+			}
+		}
+		if longest == "" {
+			return named, text
+		}
+		named, text = append(named, longest), strings.TrimPrefix(text[len(longest):], ", ")
 	}
-	return text[:i], text[i+len(at):], true
 }

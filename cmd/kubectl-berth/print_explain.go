@@ -26,6 +26,9 @@ func (r *explainReport) text(out io.Writer) error {
 	for _, said := range r.Scheduler {
 		fmt.Fprintf(w, "Scheduler:\t\"%s\" (%s)\n", strings.ReplaceAll(said.Text, "\n", " "), said.Where)
 	}
+	for i, text := range r.Groups {
+		fmt.Fprintf(w, "%s\t%s\n", []string{"Node groups:", ""}[min(i, 1)], []string{"", "  "}[min(i, 1)]+text)
+	}
 	for _, note := range r.Notes {
 		fmt.Fprintf(w, "Note:\t%s\n", note)
 	}

@@ -26,7 +26,10 @@ func (r *whatIfReport) text(out io.Writer) error {
 		for i, reason := range r.Removal {
 			fmt.Fprintf(w, "%s\t%s\n", []string{"By itself:", ""}[min(i, 1)], "Berth would not remove it: "+reason)
 		}
-		if len(r.Removal) == 0 {
+		switch {
+		case r.Node.going:
+			fmt.Fprintln(w, "By itself:\tBerth is removing it")
+		case len(r.Removal) == 0:
 			fmt.Fprintln(w, "By itself:\tBerth would remove it, once this has been so for nodes.unneededTime")
 		}
 	}

@@ -139,7 +139,10 @@ type explainReport struct {
 	Nodes []nodesReport `json:"nodes,omitempty"`
 	// Scheduler is what the scheduler said last.
 	Scheduler []saying `json:"scheduler,omitempty"`
-	Notes     []string `json:"notes,omitempty"`
+	// Groups is what node groups do for the pod: that none can help and why, or
+	// that a node was asked for.
+	Groups []string `json:"nodeGroups,omitempty"`
+	Notes  []string `json:"notes,omitempty"`
 }
 
 // nodesReport is the nodes of one domain.

@@ -9,6 +9,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/berth-dev/berth/autoscaler/nodes/status"
 )
@@ -56,7 +57,7 @@ type nodeReport struct {
 	BerthActs string   `json:"berthActs,omitempty"`
 	Notes     []string `json:"notes,omitempty"`
 
-	alone bool
+	going bool // is being emptied
 	now   time.Time
 }
 
@@ -64,6 +65,11 @@ type nodeReport struct {
 type sharesReport struct {
 	CPUPercent    *int `json:"cpuPercent,omitempty"`
 	MemoryPercent *int `json:"memoryPercent,omitempty"`
+}
+
+// over tells that pods ask for more than there is.
+func (s sharesReport) over() bool {
+	return max(ptr.Deref(s.CPUPercent, 0), ptr.Deref(s.MemoryPercent, 0)) > 100
 }
 
 // waitingReport is a pod that waits for a node.

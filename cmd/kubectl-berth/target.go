@@ -57,33 +57,49 @@ type target struct {
 	name string
 }
 
+// is tells whether a word spells the kind.
+func (k kind) is(word string) bool { return slices.Contains(k.spellings(), strings.ToLower(word)) }
+
+// example is how a name of the kind is written.
+func (k kind) example() string { return k.spellings()[0] + "/NAME" }
+
+// names tells whether a word can be a name of the kind. Node groups are called
+// what their provider calls them.
+func (k kind) names(word string) bool {
+	return word != "" && (k == kindGroup || !strings.Contains(word, "/"))
+}
+
 // parseTarget reads "sts/db", "sts db" or "db", where the last is of the first
 // of the kinds.
 func parseTarget(args []string, kinds ...kind) (target, error) {
-	example := fmt.Sprintf("%s/NAME", kinds[0].spellings()[0])
 	var spelled, name string
 	switch len(args) {
 	case 1:
 		var slash bool
 		if spelled, name, slash = strings.Cut(args[0], "/"); !slash {
-			spelled, name = kinds[0].spellings()[0], spelled
+			if !slices.ContainsFunc(kinds, func(k kind) bool { return k.is(spelled) }) {
+				spelled, name = kinds[0].spellings()[0], spelled
+			}
 		}
 	case 2:
 		spelled, name = args[0], args[1]
 	default:
-		return target{}, fmt.Errorf("want one name, like %s; got %d words", example, len(args))
+		return target{}, fmt.Errorf("want one name, like %s; got %d words", kinds[0].example(), len(args))
 	}
-	if name == "" || strings.Contains(name, "/") {
-		return target{}, fmt.Errorf("%q is no name; want it like %s", strings.Join(args, " "), example)
-	}
-	for _, kind := range kinds {
-		if slices.Contains(kind.spellings(), strings.ToLower(spelled)) {
-			return target{kind: kind, name: name}, nil
-		}
+	i := slices.IndexFunc(kinds, func(k kind) bool { return k.is(spelled) })
+	switch {
+	case i >= 0 && name == "":
+		return target{}, fmt.Errorf("the name of the %s is missing; want it like %s", kinds[i], kinds[i].example())
+	case i >= 0 && kinds[i].names(name):
+		return target{kind: kinds[i], name: name}, nil
+	case i >= 0:
+		return target{}, fmt.Errorf("%q is no name of a %s; want it like %s", strings.Join(args, " "), kinds[i], kinds[i].example())
+	case len(args) == 2 && strings.Contains(args[0], "/"):
+		return target{}, fmt.Errorf("%q is no name; want it like %s", strings.Join(args, " "), kinds[0].example())
 	}
 	known := make([]string, len(kinds))
 	for i, kind := range kinds {
-		known[i] = fmt.Sprintf("%s (%s/NAME)", kind, kind.spellings()[0])
+		known[i] = fmt.Sprintf("%s (%s)", kind, kind.example())
 	}
 	return target{}, fmt.Errorf("%q is not what this is for; want %s", spelled, strings.Join(known, " or "))
 }

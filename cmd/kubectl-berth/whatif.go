@@ -95,7 +95,9 @@ func (c *cluster) tryDrain(ctx context.Context, l *lab, name string) (*whatIfRep
 		pods = append(pods, place.Pod)
 	}
 	node := c.newNodeReport(l.known, l.nodes[name], pods)
-	r.Node, r.Removal = &node, prospect.Kept
+	if r.Node = &node; !node.going {
+		r.Removal = l.known.removal(name, prospect)
+	}
 	return r, nil
 }
 

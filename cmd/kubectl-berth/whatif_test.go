@@ -31,7 +31,7 @@ import (
 const whole = "--config ../../manifests/scheduler/config.yaml"
 
 // zoned are groups of nodes of 4 cpu in each of the zones, which may have as many.
-func zoned(t *testing.T, most int) *v1.ConfigMap {
+func zoned(t *testing.T, most int, changes ...func(*status.Status)) *v1.ConfigMap {
 	return nodeStatus(t, func(s *status.Status, templates *status.Templates) {
 		*s = status.Status{Time: s.Time, Berth: status.Berth{State: "acts"}}
 		*templates = status.Templates{}
@@ -41,6 +41,9 @@ func zoned(t *testing.T, most int) *v1.ConfigMap {
 				Name: zone, Labels: map[string]string{v1.LabelTopologyZone: "zone-" + zone}, Nodes: []string{zone + "1", zone + "2"},
 				Allocatable: v1.ResourceList{v1.ResourceCPU: resource.MustParse("4"), v1.ResourceMemory: resource.MustParse("8Gi"), v1.ResourcePods: resource.MustParse("10")},
 			})
+		}
+		for _, change := range changes {
+			change(s)
 		}
 	})
 }
@@ -131,20 +134,29 @@ func TestWhatIfDrain(t *testing.T) {
 	objects := func(more ...runtime.Object) []runtime.Object {
 		return append([]runtime.Object{db, slot(db, 0, "a1"), slot(db, 1, "b1"), slot(db, 2, "c1"), daemon}, more...)
 	}
+	said := func(berth status.Berth) *v1.ConfigMap {
+		return zoned(t, 5, func(s *status.Status) { berth.State = s.Berth.State; s.Berth = berth })
+	}
+	kept := said(status.Berth{Kept: []status.Kept{{Node: "a1", Group: "a", Reason: "nodes were added 2m0s ago (limit 10m0s)"}}})
+	keptForBudget := said(status.Berth{Kept: []status.Kept{{Node: "a1", Group: "a", Reason: "pod prod/web-1-0: PodDisruptionBudget web: 0 disruptions are allowed"}}})
+	leaving := said(status.Berth{Draining: []status.Drain{{Node: "a1", Group: "a", Since: metav1.NewTime(now.Add(-20 * time.Second)), Step: "Wait", Reason: "pod prod/db-0 is being deleted", Pods: 2}}})
 	tests := map[string]struct {
 		world *world
 		args  string
 		unmet string
 	}{
-		"moves":          {aged(zones(objects(deployment("web", 1, "1", "a1")...)...).add(zoned(t, 5))), "node/a1", ""},
-		"yaml":           {aged(zones(objects()...).add(zoned(t, 5))), "node/a1 -o yaml", ""},
-		"a bare pod":     {aged(zones(objects(bare)...).add(zoned(t, 5))), "node/a1", "1 pod could not leave, or would wait"},
-		"nodes come":     {aged(zones(append(objects(), full("3500m")...)...).add(zoned(t, 5))), "node/a1", ""},
-		"no room":        {aged(zones(append(objects(), full("3500m")...)...).add(zoned(t, 2))), "node/a1", "1 pod could not leave, or would wait"},
-		"a budget":       {aged(zones(objects(append(deployment("web", 2, "1", "a1", "b1"), budget)...)...).add(zoned(t, 5))), "node/a1", "1 pod could not leave, or would wait"},
-		"two of a set":   {aged(zones(db, slot(db, 0, "a1"), slot(db, 1, "a1"), slot(db, 2, "c1")).add(zoned(t, 5))), "node/a1", ""},
-		"an empty node":  {aged(zones(objects()...).add(zoned(t, 5))), "node/b2", ""},
-		"without status": {aged(zones(objects()...)), "node/a1", ""},
+		"moves":             {aged(zones(objects(deployment("web", 1, "1", "a1")...)...).add(zoned(t, 5))), "node/a1", ""},
+		"yaml":              {aged(zones(objects()...).add(zoned(t, 5))), "node/a1 -o yaml", ""},
+		"a bare pod":        {aged(zones(objects(bare)...).add(zoned(t, 5))), "node/a1", "1 pod could not leave, or would wait"},
+		"nodes come":        {aged(zones(append(objects(), full("3500m")...)...).add(zoned(t, 5))), "node/a1", ""},
+		"no room":           {aged(zones(append(objects(), full("3500m")...)...).add(zoned(t, 2))), "node/a1", "1 pod could not leave, or would wait"},
+		"a budget":          {aged(zones(objects(append(deployment("web", 2, "1", "a1", "b1"), budget)...)...).add(zoned(t, 5))), "node/a1", "1 pod could not leave, or would wait"},
+		"two of a set":      {aged(zones(db, slot(db, 0, "a1"), slot(db, 1, "a1"), slot(db, 2, "c1")).add(zoned(t, 5))), "node/a1", ""},
+		"an empty node":     {aged(zones(objects()...).add(zoned(t, 5))), "node/b2", ""},
+		"kept":              {aged(zones(objects()...).add(kept)), "node/a1", ""},
+		"kept for a budget": {aged(zones(objects(append(deployment("web", 2, "500m", "a1", "b1"), budget)...)...).add(keptForBudget)), "node/a1", "1 pod could not leave, or would wait"},
+		"on its way out":    {aged(zones(objects(append(deployment("web", 2, "1", "a1", "b1"), budget)...)...).add(leaving)), "node/a1", "1 pod could not leave, or would wait"},
+		"without status":    {aged(zones(objects()...)), "node/a1", ""},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -169,7 +181,7 @@ func TestErrorsOfWhatIf(t *testing.T) {
 		"a set mistyped":    {"scale sts/dv 3 " + whole, `StatefulSet "dv" not found in namespace "prod", which has db`},
 		"no Deployments":    {"scale deploy web 3 " + whole, `Deployment "web" not found: namespace "prod" has none; name another one by -n`},
 		"a node mistyped":   {"drain node/a3 " + whole, `node "a3" not found: the cluster has a1, a2, b1, b2, c1, and 1 more`},
-		"no configuration":  {"drain node/a1", "the scheduler's configuration, by which is simulated, was not found ("},
+		"no configuration":  {"drain node/a1", "the scheduler's configuration, by which is simulated, was not found (no ConfigMap in namespace berth-system has a KubeSchedulerConfiguration): name its file by --config, and the autoscaler's by --autoscaler-config "},
 		"nothing of a kind": {"scale cows.example.com/web 3 " + whole, `"cows.example.com" is nothing that the API server knows: no matches for `},
 		"a scale unread":    {"scale farms.example.com web 3 " + whole, `Farm/web: farms.example.com "web" is forbidden: `},
 		"no such file":      {"drain node/a1 --config /none", "--config: open /none: no such file or directory"},
@@ -182,6 +194,16 @@ func TestErrorsOfWhatIf(t *testing.T) {
 				t.Errorf("error %v, want %q; output:\n%s", err, tc.want, out)
 			}
 		})
+	}
+}
+
+// What is missing in two places is told of both, but not twice.
+func TestWhatIfWithoutConfiguration(t *testing.T) {
+	mountsNothing := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "berth-system", Name: schedulerName}}
+	_, err := aged(zones(mountsNothing)).run(t, "what-if", "drain", "node/a1")
+	want := "(no ConfigMap that Deployment berth-system/berth-scheduler mounts has a KubeSchedulerConfiguration; no ConfigMap in namespace berth-system has a KubeSchedulerConfiguration)"
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("error %v, want it to contain %q", err, want)
 	}
 }
 
