@@ -120,7 +120,7 @@ func TestGroupAtMaximum(t *testing.T) {
 				}
 				return fmt.Sprintf("%d of %d run", running, len(pods.Items)), running == 1 && len(pods.Items) == 2, nil
 			})
-			t.Log(s.awaitEvent(ctx, t, "Pod", waiting, "NotTriggerScaleUp", "small", "maximum 1"))
+			t.Log(s.awaitEvent(ctx, t, "Pod", waiting, "NotTriggerScaleUp", "small", "maximum size 1"))
 		})).
 		Assess("another workload goes on", step(func(ctx context.Context, t *testing.T, s scene) {
 			s.create(ctx, t, other.Deployment())

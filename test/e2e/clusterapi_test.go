@@ -160,8 +160,27 @@ func newPlayed(t *testing.T, cluster *fixture.Cluster, version, kind string) *pl
 	return p
 }
 
-// startClusterAPI runs a provider as the ServiceAccount of the manifests.
+// startClusterAPI returns a provider that knows its groups.
 func startClusterAPI(t *testing.T, cluster *fixture.Cluster, groups []clusterapi.Group) *clusterapi.Provider {
+	t.Helper()
+	provider := newClusterAPI(t, cluster, groups)
+	refreshed(t, provider)
+	return provider
+}
+
+func refreshed(t *testing.T, provider *clusterapi.Provider) {
+	t.Helper()
+	err := fixture.Until(t.Context(), "the provider to know its groups", patience, func(ctx context.Context) (string, bool, error) {
+		err := provider.Refresh(ctx)
+		return fmt.Sprint(err), err == nil, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// newClusterAPI runs a provider as the ServiceAccount of the manifests.
+func newClusterAPI(t *testing.T, cluster *fixture.Cluster, groups []clusterapi.Group) *clusterapi.Provider {
 	t.Helper()
 	config := rest.CopyConfig(cluster.REST)
 	config.Impersonate.UserName = "system:serviceaccount:berth-system:berth-autoscaler"
@@ -178,14 +197,11 @@ func startClusterAPI(t *testing.T, cluster *fixture.Cluster, groups []clusterapi
 	if err != nil {
 		t.Fatal(err)
 	}
-	provider, err := clusterapi.New(clusterapi.Options{Client: client, Scales: scales, Mapper: mapper, Nodes: kube.CoreV1().Nodes(), Groups: groups})
+	provider, err := clusterapi.New(clusterapi.Options{Client: client, Scales: scales, Mapper: mapper, Cluster: "this cluster", Nodes: kube.CoreV1().Nodes(), Groups: groups})
 	if err != nil {
 		t.Fatal(err)
 	}
 	go provider.Run(t.Context())
-	if err := provider.Refresh(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	return provider
 }
 

@@ -109,8 +109,12 @@ func (s scene) nodes(ctx context.Context, t *testing.T) []corev1.Node {
 // marked are the nodes on their way out.
 func (s scene) marked(ctx context.Context, t *testing.T) string {
 	t.Helper()
+	return markedOf(s.nodes(ctx, t))
+}
+
+func markedOf(nodes []corev1.Node) string {
 	var names []string
-	for _, node := range s.nodes(ctx, t) {
+	for _, node := range nodes {
 		if draining.Marked(&node) {
 			names = append(names, node.Name)
 		}

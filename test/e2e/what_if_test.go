@@ -111,7 +111,7 @@ func TestWhatIf(t *testing.T) {
 				t.Fatal(err)
 			}
 			last := p.Pods[len(p.Pods)-1]
-			if code != 2 || last.Pod != "db-6" || last.Place != "" || !strings.Contains(strings.Join(last.Groups, "; "), "at its maximum 2") {
+			if code != 2 || last.Pod != "db-6" || last.Place != "" || !strings.Contains(strings.Join(last.Groups, "; "), "maximum size 2 reached") {
 				t.Errorf("exit code %d, %+v, want db-6 to wait as the group of its zone is at its maximum", code, last)
 			}
 		})).
@@ -140,7 +140,7 @@ func TestWhatIf(t *testing.T) {
 		})).
 		Assess("explain: the group says how it stands", step(func(ctx context.Context, t *testing.T, s scene) {
 			table := s.awaitSet(ctx, t, db.Name, 4)
-			s.says(ctx, t, []string{"explain", "node-group/what-if-zone-a"}, "target 2, 0 to 2 nodes", "at its maximum 2", table[0].Node, table[3].Node)
+			s.says(ctx, t, []string{"explain", "node-group/what-if-zone-a"}, "target 2, 0 to 2 nodes", "maximum size 2 reached", table[0].Node, table[3].Node)
 			s.says(ctx, t, []string{"explain", "node/" + table[1].Node}, "what-if-zone-b", "in use")
 		})).
 		Feature())
