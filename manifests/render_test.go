@@ -105,6 +105,41 @@ func TestWhatIsInstalledMayLead(t *testing.T) {
 	}
 }
 
+// Whatever file a configuration names is mounted, for reading only, where it says.
+func TestFilesOfConfigurationsAreMounted(t *testing.T) {
+	for _, folder := range []string{"autoscaler", "overlays/externalgrpc", "overlays/clusterapi-management"} {
+		t.Run(folder, func(t *testing.T) {
+			all := render(t, folder)
+			if len(all.deployments) != 1 || len(all.configs) != 1 {
+				t.Fatalf("%d deployments and %d configurations, want one of each", len(all.deployments), len(all.configs))
+			}
+			pod := all.deployments[0].Spec.Template.Spec
+			for _, config := range all.configs {
+				parsed, err := autoscaler.Parse([]byte(config.Data["config.yaml"]))
+				if err != nil {
+					t.Fatal(err)
+				}
+				n := parsed.Nodes
+				for _, file := range []string{n.SchedulerConfigFile, n.ClusterAPI.Kubeconfig, n.ExternalGRPC.CAFile, n.ExternalGRPC.CertFile, n.ExternalGRPC.KeyFile} {
+					if volume := mounted(pod, file); file != "" && (volume == nil || volume.Secret == nil && config.Data[filepath.Base(file)] == "") {
+						t.Errorf("%s is not mounted: %v", file, volume)
+					}
+				}
+			}
+		})
+	}
+}
+
+// mounted returns the volume that a file is in, if it can not be written.
+func mounted(pod v1.PodSpec, file string) *v1.Volume {
+	for _, mount := range pod.Containers[0].VolumeMounts {
+		if i := slices.IndexFunc(pod.Volumes, func(v v1.Volume) bool { return v.Name == mount.Name }); mount.MountPath == filepath.Dir(file) && mount.ReadOnly && i >= 0 {
+			return &pod.Volumes[i]
+		}
+	}
+	return nil
+}
+
 // electionOf returns the lease that a configuration of either program names.
 func electionOf(t *testing.T, text string) types.NamespacedName {
 	t.Helper()
