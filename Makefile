@@ -56,8 +56,8 @@ fuzz: ## Fuzz every parser for a while (FUZZTIME=30s each), and play STORIES=100
 	go test -v -count=1 -timeout 6h -run '^TestStoriesMatchUpstream$$' ./autoscaler/horizontal -stories $(or $(STORIES),10000) -seed $(or $(SEED),1)
 
 .PHONY: storm
-storm: ## Let the load of a whole cluster fall to a third, in virtual time (NODES=300, SETS=40, ten pods for each node)
-	go test -v -count=1 -timeout 1h -run '^TestConsolidationStorm$$' ./autoscaler -storm.nodes $(or $(NODES),300) -storm.sets $(or $(SETS),40)
+storm: ## Let the load of a whole cluster fall to a third, in virtual time (NODES=300, SETS=40, ten pods for each node, THRESHOLD=0.95)
+	go test -v -count=1 -timeout 1h -run '^TestConsolidationStorm$$' ./autoscaler -storm.nodes $(or $(NODES),300) -storm.sets $(or $(SETS),40) -storm.threshold $(or $(THRESHOLD),0.95)
 
 .PHONY: bench
 bench: ## Run the benchmarks

@@ -34,9 +34,10 @@ import (
 	"github.com/berth-dev/berth/plugins/slothold"
 )
 
-// stormConfig lets nodes go as long as that leaves fewer of them. With the default threshold, half of a node, the
-// cluster comes to rest with its nodes a little over half full: of 300 nodes 152 are left, where 88 would do.
-const stormConfig = "nodes: {utilizationThreshold: 0.95}"
+// stormConfig is the autoscaler's configuration.
+func stormConfig() []byte {
+	return fmt.Appendf(nil, "apiVersion: config.berth.dev/v1alpha1\nkind: AutoscalerConfiguration\nnodes: {utilizationThreshold: %g}", *stormThreshold)
+}
 
 // newStorm builds the cluster and starts the autoscaler in it.
 func newStorm(ctx context.Context, t *testing.T) *storm {
@@ -57,7 +58,7 @@ func newStorm(ctx context.Context, t *testing.T) *storm {
 	scheduler, heardToo := s.simulator(ctx, factory, book)
 	s.scheduler = scheduler
 
-	c, err := config.Parse([]byte("apiVersion: config.berth.dev/v1alpha1\nkind: AutoscalerConfiguration\n" + stormConfig))
+	c, err := config.Parse(stormConfig())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,13 @@ import (
 var (
 	stormNodes = flag.Int("storm.nodes", 40, "how many nodes the storm begins with; ten pods for each")
 	stormSets  = flag.Int("storm.sets", 8, "how many sets they are of, a multiple of 8")
+	// stormThreshold lets nodes go as long as that leaves fewer of them. With the default of the configuration, half of a
+	// node, the cluster comes to rest with its nodes a little over half full.
+	stormThreshold = flag.Float64("storm.threshold", packed, "nodes.utilizationThreshold; how many nodes are left is judged from 0.95 on")
 )
+
+// packed is a utilization threshold that leaves no node alone for being used enough.
+const packed = 0.95
 
 // storm is the whole cluster with the autoscaler in it.
 type storm struct {
@@ -72,7 +78,7 @@ func TestConsolidationStorm(t *testing.T) {
 		t.Logf("%d nodes became %d, the lower bound is %d; %d evictions, %d refused; %d pods re-created, pending for %s at most (%s), %s without contention; %d decisions, %s of cpu each, %s at most",
 			before, s.count(), bound, s.journal.evicted, s.journal.refused, s.journal.pendings, s.journal.slowest, s.journal.slow, uncontended, s.decisions, s.cpu/time.Duration(max(1, s.decisions)), s.most)
 		t.Log(s.journal.told())
-		if now := s.count(); float64(now) > 1.1*float64(bound) {
+		if now := s.count(); *stormThreshold >= packed && float64(now) > 1.1*float64(bound) {
 			t.Errorf("%d nodes are left, want at most %.1f: 10%% above %d", now, 1.1*float64(bound), bound)
 		}
 		if s.journal.slowest > uncontended+5*time.Second {

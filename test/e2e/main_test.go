@@ -23,6 +23,8 @@ const (
 	patience = 90 * time.Second
 	// nodeBoot is how long a node that the autoscaler makes takes to be ready.
 	nodeBoot = 5 * time.Second
+	// alike are the lines of a crowd that are shown where a test failed.
+	alike = 5
 	// parallel tests there may be: they wait for the cluster most of the time.
 	parallel = "12"
 )
@@ -156,6 +158,6 @@ func explain(ctx context.Context, t *testing.T, c *fixture.Cluster, namespace st
 		{"get", "nodes", "-L", "topology.kubernetes.io/zone,berth.dev/node-group"},
 	} {
 		out, err := c.Kubectl(ctx, append(args, "--namespace", namespace)...)
-		t.Logf("kubectl %v: %v\n%s", args, err, out)
+		t.Logf("kubectl %v: %v\n%s", args, err, fixture.Digest(out, alike))
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	v1 "k8s.io/api/core/v1"
@@ -182,6 +184,28 @@ func TestFailures(t *testing.T) {
 	if size, err := g.TargetSize(t.Context()); err != nil || size != 1 {
 		t.Errorf("target size %d, %v after a failed deletion; want 1", size, err)
 	}
+}
+
+// A process that stood still while it grew a group goes no further: somebody else may lead by now.
+func TestStoodStill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t)
+		g := s.provider().groups["zone-a"]
+		calls := 0
+		s.client.PrependReactor("create", "nodes", func(clienttesting.Action) (bool, runtime.Object, error) {
+			if calls++; calls == 2 {
+				time.Sleep(6 * time.Second)
+			}
+			return false, nil, nil
+		})
+		err := g.Increase(t.Context(), 4)
+		if want := "node group zone-a: 2 of 4 nodes created: one took 6s"; err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+		if created := len(s.nodes()); created != 2 {
+			t.Errorf("%d nodes were created, want 2", created)
+		}
+	})
 }
 
 // A name that is taken is not an error.
