@@ -78,6 +78,14 @@ func (d *drain) settle(ctx context.Context, t *testing.T, s scene) {
 func (d *drain) empty(ctx context.Context, t *testing.T, s scene) {
 	s.create(ctx, t, d.rival("rival", d.node, "900m"))
 	s.awaitPending(ctx, t, "rival", corev1.PodReasonUnschedulable, "Insufficient cpu")
+	// The lowest slot leaves first: until it is ready again an ordered set makes no pod for those above it. In which order a
+	// drain evicts them, and so which the set finds missing first, is not known.
+	s.cordon(ctx, t, true, d.node)
+	s.deletePod(ctx, t, d.db.Name+"-0")
+	s.until(ctx, t, "the first slot to wait", func(ctx context.Context) (string, bool, error) {
+		n, err := s.refusedPods(ctx, d.db, "unschedulable")
+		return fmt.Sprint(n, " wait"), n == 1, err
+	})
 	s.kubectl(ctx, t, "drain", d.node, "--timeout=60s")
 	free := d.moments.when(ctx, t, s, "movable-0 gone")
 	after := d.moments.when(ctx, t, s, "rival bound").Sub(free)
