@@ -6,6 +6,7 @@ package autoscaler
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -26,6 +27,8 @@ type faultyCloud struct {
 	groups map[string]*faultyGroup
 	// fault is what happens to a call before it does anything; nil where nothing does.
 	fault func(ctx context.Context, call, group string) error
+	// problems are the groups that are left out.
+	problems map[string]error
 
 	mu    sync.Mutex
 	calls []string
@@ -123,6 +126,12 @@ func (f *faultyCloud) Refresh(ctx context.Context) error { return f.called(ctx, 
 
 func (f *faultyCloud) Groups(ctx context.Context) ([]cloud.NodeGroup, error) {
 	return []cloud.NodeGroup{f.groups["a"], f.groups["b"]}, f.called(ctx, "Groups", "")
+}
+
+func (f *faultyCloud) Problems() map[string]error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.problems)
 }
 
 func (f *faultyCloud) GroupOf(node *corev1.Node) (string, bool) {

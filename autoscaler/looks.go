@@ -6,6 +6,7 @@ package autoscaler
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -24,6 +25,8 @@ type look struct {
 	listed map[string]bool
 	groups []nodes.Group
 	by     map[string]cloud.NodeGroup
+	// unread are the groups that nothing is known of, by name, with the reason.
+	unread map[string]error
 	err    error
 }
 
@@ -90,7 +93,8 @@ func (c *Conductor) lookAround(ctx context.Context, present []*corev1.Node) (see
 	for _, group := range listed {
 		seen.listed[group.Name()] = true
 	}
-	seen.groups, seen.by = c.observeGroups(ctx, listed, present)
+	seen.groups, seen.by, seen.unread = c.observeGroups(ctx, listed, present)
+	maps.Copy(seen.unread, c.nodes.Provider.Problems())
 	return seen
 }
 

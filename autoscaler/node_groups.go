@@ -21,8 +21,8 @@ import (
 )
 
 // observeGroups asks the groups what they are, several at a time. One that does not answer in
-// time is left alone; the others go on.
-func (c *Conductor) observeGroups(ctx context.Context, listed []cloud.NodeGroup, present []*corev1.Node) ([]nodes.Group, map[string]cloud.NodeGroup) {
+// time is left alone, with the reason; the others go on.
+func (c *Conductor) observeGroups(ctx context.Context, listed []cloud.NodeGroup, present []*corev1.Node) (found []nodes.Group, groups map[string]cloud.NodeGroup, unread map[string]error) {
 	ctx, cancel := context.WithTimeout(ctx, callDeadline)
 	defer cancel()
 	type answer struct {
@@ -57,16 +57,18 @@ func (c *Conductor) observeGroups(ctx context.Context, listed []cloud.NodeGroup,
 		case <-ctx.Done():
 		}
 	}
-	groups, found := make(map[string]cloud.NodeGroup, len(listed)), make([]nodes.Group, 0, len(listed))
+	groups, found, unread = make(map[string]cloud.NodeGroup, len(listed)), make([]nodes.Group, 0, len(listed)), map[string]error{}
 	for i, group := range listed {
 		if seen[i] == nil {
-			klog.FromContext(ctx).Error(cmp.Or(errs[i], ctx.Err()), "Reading a node group: it is left alone", "group", group.Name())
+			err := cmp.Or(errs[i], ctx.Err())
+			klog.FromContext(ctx).Error(err, "Reading a node group: it is left alone", "group", group.Name())
+			unread[group.Name()] = err
 			continue
 		}
 		groups[group.Name()] = group
 		found = append(found, *seen[i])
 	}
-	return found, groups
+	return found, groups, unread
 }
 
 func (c *Conductor) observeGroup(ctx context.Context, group cloud.NodeGroup, present []*corev1.Node) (*nodes.Group, error) {

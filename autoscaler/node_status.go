@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -38,9 +39,11 @@ type statusHistory struct {
 	tried, looked time.Time
 	// errand brings what became of a write that is on its way.
 	errand chan func()
-	// said is why nodes were left alone when that was told last, blocked that nothing was decided about any.
+	// said is why nodes were left alone when that was told last, blocked that nothing was decided about any, and unread
+	// are the groups that nothing was known of.
 	said    hold
 	blocked bool
+	unread  map[string]bool
 }
 
 // statusObject is the ConfigMap that events about node groups are on. A new leader takes over what the one before has
@@ -76,7 +79,7 @@ func (c *Conductor) sayNodes(ctx context.Context, in nodes.Input, d nodes.Decisi
 	next := status.Of(status.Input{
 		Before: in, Decision: d, Grown: grown, Last: h.last,
 		State: string(c.history.rivals.state), Reason: c.history.rivals.hold.message,
-		Drains: c.history.drains.said,
+		Drains: c.history.drains.said, Unread: c.tellUnread(ctx),
 	})
 	h.last = next
 	c.writeNodeStatus(ctx, next, templatesOf(in))
@@ -189,6 +192,24 @@ func (c *Conductor) tellGrown(ctx context.Context, add nodes.Add, err error) {
 func (c *Conductor) tellForgone(ctx context.Context, forgo nodes.Forgo) {
 	c.writer.Event(c.statusObject(ctx), actuate.Event{Type: corev1.EventTypeWarning, Reason: "ScaleUpTimedOut",
 		Message: fmt.Sprintf("node group %s: %d nodes are not waited for any longer: %s", forgo.Group, forgo.Count, forgo.Reason)})
+}
+
+// tellUnread returns the groups that nothing is known of now, and says on the status when there is another one.
+func (c *Conductor) tellUnread(ctx context.Context) (unread []status.Unread) {
+	h, seen := &c.history.nodes.status, c.history.nodes.look.taken
+	told := map[string]bool{}
+	if seen != nil {
+		for _, group := range slices.Sorted(maps.Keys(seen.unread)) {
+			reason := seen.unread[group].Error()
+			unread, told[group] = append(unread, status.Unread{Group: group, Reason: reason}), true
+			if !h.unread[group] {
+				c.writer.Event(c.statusObject(ctx), actuate.Event{Type: corev1.EventTypeWarning, Reason: "NodeGroupUnread",
+					Message: fmt.Sprintf("node group %s is left alone: %s", group, reason)})
+			}
+		}
+	}
+	h.unread = told
+	return unread
 }
 
 // growth says what becomes of a group's target, and why.

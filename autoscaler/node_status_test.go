@@ -4,6 +4,7 @@
 package autoscaler
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -109,6 +110,51 @@ func TestFailuresOfNodeGroupsAreToldOf(t *testing.T) {
 		}
 		if events := s.said("FailedToScaleUpGroup"); len(events) != 1 || !strings.Contains(events[0], "no machines") || !strings.Contains(events[0], "from 0 to") {
 			t.Errorf("events %q, want one with the reason", events)
+		}
+	})
+}
+
+// A group that the provider leaves out, and one that cannot be read, are told of once, and for as long as that lasts.
+func TestUnreadGroupsAreToldOf(t *testing.T) {
+	var f *faultyCloud
+	begin := faulty(&f, func(f *faultyCloud) {
+		f.problems = map[string]error{"c": errors.New("there is no MachineDeployment of this name")}
+		f.fault = func(_ context.Context, call, group string) error {
+			if call == "TargetSize" && group == "a" {
+				return errors.New("no answer")
+			}
+			return nil
+		}
+	})
+	scene{hpas: hpaList{webHPA("web", "web")}, begin: begin}.perform(t, func(s *stage) {
+		defer close(f.over)
+		s.pass(time.Minute)
+		want := []status.Unread{
+			{Group: "a", Reason: "target size: no answer"},
+			{Group: "c", Reason: "there is no MachineDeployment of this name"},
+		}
+		said, _ := s.nodeStatus()
+		if diff := cmp.Diff(want, said.Berth.Unread); diff != "" {
+			t.Errorf("unread groups (-want +got):\n%s", diff)
+		}
+		if len(said.NodeGroups) != 1 || said.NodeGroups[0].Name != "b" {
+			t.Errorf("groups %+v, want b alone", said.NodeGroups)
+		}
+		events := s.said("NodeGroupUnread")
+		slices.Sort(events)
+		told := []string{
+			"Warning NodeGroupUnread node group a is left alone: target size: no answer",
+			"Warning NodeGroupUnread node group c is left alone: there is no MachineDeployment of this name",
+		}
+		if diff := cmp.Diff(told, events); diff != "" {
+			t.Errorf("events (-want +got):\n%s", diff)
+		}
+		f.mu.Lock()
+		f.fault, f.problems = nil, nil
+		f.mu.Unlock()
+		s.pass(time.Minute)
+		if said, _ := s.nodeStatus(); len(said.Berth.Unread) != 0 || len(said.NodeGroups) != 2 {
+			t.Errorf("unread groups %+v of %d, want none of 2", said.Berth.Unread, len(said.NodeGroups))
 		}
 	})
 }

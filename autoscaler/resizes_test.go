@@ -82,12 +82,12 @@ func TestAResizeIsBehindUntilItsSecondWriteIsSeen(t *testing.T) {
 }
 
 type refreshed struct {
-	cloud.Provider
 	times int
 }
 
 func (r *refreshed) Refresh(context.Context) error                     { r.times++; return nil }
 func (r *refreshed) Groups(context.Context) ([]cloud.NodeGroup, error) { return nil, nil }
+func (r *refreshed) Problems() map[string]error                        { return nil }
 func (r *refreshed) GroupOf(*corev1.Node) (string, bool)               { return "", false }
 
 // Nodes are looked at twice in a tick, for sizes and for nodes.

@@ -26,6 +26,9 @@ type Provider interface {
 	Refresh(ctx context.Context) error
 	// Groups returns the groups, by name.
 	Groups(ctx context.Context) ([]NodeGroup, error)
+	// Problems are the groups that were asked for and that the last Refresh left
+	// out, by name, with the reason. None of them is among Groups.
+	Problems() map[string]error
 	// GroupOf returns the name of the group that a node belongs to, or false
 	// for a node that is none of the provider's.
 	GroupOf(node *v1.Node) (string, bool)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -61,7 +62,24 @@ func (g groups) notes(now time.Time) (notes []string) {
 	if g.Berth.Incomplete != "" {
 		notes = append(notes, "not every pod was looked at the last time: "+g.Berth.Incomplete)
 	}
+	var unread []string
+	for _, group := range g.Berth.Unread {
+		unread = append(unread, group.Group+": "+group.Reason)
+	}
+	if few, _ := first(mostNodes, unread); len(few) > 0 {
+		notes = append(notes, "node groups that nothing is known of, and that are left alone: "+strings.Join(few, "; "))
+	}
 	return notes
+}
+
+// leftAlone says why nothing is known of a group, empty where it is known or not there.
+func (g groups) leftAlone(name string) string {
+	for _, group := range g.Berth.Unread {
+		if group.Group == name {
+			return group.Reason
+		}
+	}
+	return ""
 }
 
 // acts says what Berth does about nodes.

@@ -27,11 +27,18 @@ func (c *cluster) explainGroup(ctx context.Context, name string) (*groupReport, 
 	if known.unread != nil {
 		return nil, known.advice()
 	}
-	i := known.index(name)
-	if i < 0 {
+	r := &groupReport{Name: name, BerthActs: known.acts(), Origin: known.origin, Written: known.Time, Notes: known.notes(c.now()), now: c.now()}
+	switch i := known.index(name); {
+	case i >= 0:
+		r.Status = known.NodeGroups[i]
+	case known.leftAlone(name) != "":
+		r.LeftAlone = known.leftAlone(name)
+		known.Berth.Unread = nil // the others do not matter here
+		r.Notes = known.notes(c.now())
+		return r, nil
+	default:
 		return nil, fmt.Errorf("node group %q not found: berth-autoscaler has %s", name, cmp.Or(strings.Join(nearest(name, known.names()), ", "), "none"))
 	}
-	r := &groupReport{Name: name, Status: known.NodeGroups[i], BerthActs: known.acts(), Origin: known.origin, Written: known.Time, Notes: known.notes(c.now()), now: c.now()}
 	if t := known.template(name); t != nil {
 		r.Template = &templateReport{Labels: t.Labels, Taints: t.Taints, Allocatable: t.Allocatable, Drivers: t.Drivers, Storage: t.Storage}
 		for _, node := range t.Nodes {
@@ -109,9 +116,13 @@ func (c *cluster) readNodes(ctx context.Context, namespace string) (known groups
 	return known, listed[metav1.NamespaceNone], onNode, err
 }
 
+// names are those of all groups, also of those that nothing is known of.
 func (g groups) names() (names []string) {
 	for _, group := range g.NodeGroups {
 		names = append(names, group.Name)
+	}
+	for _, group := range g.Berth.Unread {
+		names = append(names, group.Group)
 	}
 	return names
 }

@@ -75,6 +75,9 @@ func TestExplainNodeGroups(t *testing.T) {
 		s.Berth.State, s.Berth.Reason = "stands_back", "the Lease kube-system/cluster-autoscaler is fresh"
 		s.NodeGroups[0].Berth.Planned = &status.Growth{Time: metav1.NewTime(now.Add(-time.Minute)), From: 4, To: 5, Reason: "pods that fit on no other node (1), first prod/db-9"}
 	}
+	unread := func(s *status.Status, _ *status.Templates) {
+		s.Berth.Unread = []status.Unread{{Group: "MachineDeployment/prod/typo", Reason: "there is no MachineDeployment prod/typo"}}
+	}
 	tests := map[string]struct {
 		change func(*status.Status, *status.Templates)
 		args   string
@@ -93,6 +96,8 @@ func TestExplainNodeGroups(t *testing.T) {
 			s.Berth.LeftOut.Unhelped, t.NodesLeftOut = 7, 3
 			t.Groups = t.Groups[1:]
 		}, "node-group/a"},
+		"unread":         {unread, "node-group/MachineDeployment/prod/typo"},
+		"one is unread":  {unread, "node-group/b"},
 		"node":           {nil, "node/a1"},
 		"node that goes": {nil, "node/c2"},
 		"node of nobody": {func(_ *status.Status, t *status.Templates) { t.Groups = nil }, "node/a1"},

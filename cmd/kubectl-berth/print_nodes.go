@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -20,6 +21,9 @@ import (
 // text prints the group as fields, its nodes as a table, and the pods that it cannot help.
 func (r *groupReport) text(out io.Writer) error {
 	h, w := r.Status.Health, fieldWriter(out)
+	if r.LeftAlone != "" {
+		return r.leftAloneText(w)
+	}
 	fmt.Fprintf(w, "Node group:\t%s, target %d, %d to %d nodes\n", r.Name, h.CloudProviderTarget, h.MinSize, h.MaxSize)
 	fmt.Fprintf(w, "Nodes:\t%s\n", counts(h.NodeCounts))
 	fmt.Fprintf(w, "Can grow:\t%s\n", r.growth())
@@ -35,12 +39,7 @@ func (r *groupReport) text(out io.Writer) error {
 	if limits := r.limits(); limits != "" {
 		fmt.Fprintf(w, "Limits:\t%s\n", limits)
 	}
-	fmt.Fprintf(w, "Berth:\t%s\n", r.BerthActs)
-	fmt.Fprintf(w, "Status:\t%s\n", r.Origin)
-	for _, note := range r.Notes {
-		fmt.Fprintf(w, "Note:\t%s\n", note)
-	}
-	if err := w.Flush(); err != nil {
+	if err := r.ending(w); err != nil {
 		return err
 	}
 	if len(r.Nodes) > 0 {
@@ -67,6 +66,23 @@ func (r *groupReport) text(out io.Writer) error {
 		fmt.Fprintf(table, "%s\t%s\n", name, pod.Reason)
 	}
 	return table.Flush()
+}
+
+// leftAloneText prints why nothing is known of the group.
+func (r *groupReport) leftAloneText(w *tabwriter.Writer) error {
+	fmt.Fprintf(w, "Node group:\t%s\n", r.Name)
+	fmt.Fprintf(w, "Left alone:\t%s\n", r.LeftAlone)
+	return r.ending(w)
+}
+
+// ending prints the fields that every group has.
+func (r *groupReport) ending(w *tabwriter.Writer) error {
+	fmt.Fprintf(w, "Berth:\t%s\n", r.BerthActs)
+	fmt.Fprintf(w, "Status:\t%s\n", r.Origin)
+	for _, note := range r.Notes {
+		fmt.Fprintf(w, "Note:\t%s\n", note)
+	}
+	return w.Flush()
 }
 
 // growth says whether the group can grow, and if not, why.

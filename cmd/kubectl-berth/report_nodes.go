@@ -18,6 +18,8 @@ import (
 // fields stay as they are, and fields may be added.
 type groupReport struct {
 	Name string `json:"name"`
+	// LeftAlone says why nothing is known of the group now; the status is then empty.
+	LeftAlone string `json:"leftAlone,omitempty"`
 	// Status is what the autoscaler says of the group.
 	Status status.NodeGroup `json:"status"`
 	// BerthActs is what the autoscaler does about nodes.

@@ -34,6 +34,9 @@ func (t toldGroups) Groups(context.Context) (all []cloud.NodeGroup, err error) {
 	return all, nil
 }
 
+// Problems are none: the autoscaler has told what it knows.
+func (t toldGroups) Problems() map[string]error { return nil }
+
 // GroupOf returns the group of a node.
 func (t toldGroups) GroupOf(node *v1.Node) (string, bool) {
 	name := t.groupOf(node.Name)

@@ -134,6 +134,9 @@ func testGroups(s *suite) {
 		if low, high := g.Limits(); low < 0 || high < low {
 			s.Errorf("group %s has limits %d to %d", g.Name(), low, high)
 		}
+		if problem := s.Provider.Problems()[g.Name()]; problem != nil {
+			s.Errorf("group %s is there, and is left out: %v", g.Name(), problem)
+		}
 	}
 }
 

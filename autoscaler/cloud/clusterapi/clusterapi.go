@@ -174,7 +174,7 @@ func (p *Provider) expand(c listed) []string {
 	return names
 }
 
-// Problems are the groups that are left out, by name, with the reason.
+// Problems are the groups that there are not, or that cannot be understood.
 func (p *Provider) Problems() map[string]error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -100,6 +100,13 @@ func (g *nodeGroup) renew(low, high int, fault error) (before error) {
 	return before
 }
 
+// faulty returns why the group is left out, as of the last round.
+func (g *nodeGroup) faulty() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.fault
+}
+
 func (g *nodeGroup) TargetSize(ctx context.Context) (int, error) {
 	p := g.provider
 	answer, err := call(ctx, p.connection, "NodeGroupTargetSize", g.Group.Name, p.client.NodeGroupTargetSize, &protos.NodeGroupTargetSizeRequest{Id: g.Group.Name})

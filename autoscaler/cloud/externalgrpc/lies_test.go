@@ -69,6 +69,9 @@ func TestGroupsThatCannotBe(t *testing.T) {
 			if err != nil || len(groups) != 1 || groups[0].Name() != "zone-b" {
 				t.Errorf("groups %v, %v; want zone-b alone", groups, err)
 			}
+			if problems := p.Problems(); len(problems) != 1 || problems["zone-a"] == nil || problems["zone-a"].Error() != tt.want {
+				t.Errorf("problems %v, want that of zone-a: %s", problems, tt.want)
+			}
 			if err := held.Increase(t.Context(), 1); err == nil || err.Error() != tt.want {
 				t.Errorf("got  %v\nwant %s", err, tt.want)
 			}

@@ -174,6 +174,17 @@ func (p *Provider) Groups(context.Context) ([]cloud.NodeGroup, error) {
 	return groups, nil
 }
 
+// Problems are the listed groups that the server does not offer, or offers with other limits than can be kept.
+func (p *Provider) Problems() map[string]error {
+	problems := map[string]error{}
+	for name, g := range p.listed {
+		if fault := g.faulty(); fault != nil {
+			problems[name] = fault
+		}
+	}
+	return problems
+}
+
 // GroupOf knows the nodes as of the last Refresh, and templates.
 func (p *Provider) GroupOf(node *v1.Node) (string, bool) {
 	p.mu.RLock()

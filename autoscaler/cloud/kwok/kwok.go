@@ -88,6 +88,9 @@ func (p *Provider) Groups(context.Context) ([]cloud.NodeGroup, error) {
 	return groups, nil
 }
 
+// Problems are none: groups are what the configuration says.
+func (p *Provider) Problems() map[string]error { return nil }
+
 // GroupOf reads the label of the node.
 func (p *Provider) GroupOf(node *v1.Node) (string, bool) {
 	name := node.Labels[GroupLabel]

@@ -25,6 +25,8 @@ type Input struct {
 	// Grown are the adds that were asked for.
 	Grown  []nodes.Add
 	Drains []Drain
+	// Unread are the groups that nothing is known of.
+	Unread []Unread
 	// Last is the status of before.
 	Last Status
 }
@@ -45,7 +47,7 @@ func Of(in Input) Status {
 		Berth: Berth{
 			State: in.State, Reason: in.Reason, Blocked: d.Blocked, Incomplete: d.Incomplete,
 			Pending: waiting(in.Before), Forecast: len(in.Before.Forecast), Upcoming: all.Starting + all.Missing,
-			Unneeded: unneeded(in.Before, groups), Draining: in.Drains,
+			Unneeded: unneeded(in.Before, groups), Draining: in.Drains, Unread: in.Unread,
 		},
 	}
 	for _, u := range d.Unhelped {

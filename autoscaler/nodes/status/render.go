@@ -134,6 +134,7 @@ func (s Status) cut(listed, groups int) Status {
 	b.Kept = first(b.Kept, listed, &b.LeftOut.Kept, func(k *Kept) { k.Reason = short(k.Reason) })
 	b.Unneeded = first(b.Unneeded, listed, &b.LeftOut.Unneeded, func(*Unneeded) {})
 	b.Draining = first(b.Draining, listed, &b.LeftOut.Draining, func(d *Drain) { d.Reason = short(d.Reason) })
+	b.Unread = first(b.Unread, listed, &b.LeftOut.Unread, func(u *Unread) { u.Reason = short(u.Reason) })
 	s.NodeGroups = first(s.NodeGroups, groups, &b.LeftOut.NodeGroups, func(g *NodeGroup) {
 		g.Berth.Obstacle, g.ScaleUp.BackoffInfo.ErrorMessage = short(g.Berth.Obstacle), short(g.ScaleUp.BackoffInfo.ErrorMessage)
 		for _, growth := range []**Growth{&g.Berth.LastScaleUp, &g.Berth.Planned} {

@@ -151,6 +151,8 @@ type Berth struct {
 	Kept     []Kept     `json:"kept,omitempty"`
 	Unneeded []Unneeded `json:"unneeded,omitempty"`
 	Draining []Drain    `json:"draining,omitempty"`
+	// Unread are groups of the configuration that nothing is known of now: they are left alone.
+	Unread []Unread `json:"unread,omitempty"`
 	// LeftOut is how many of each list are not in it for want of room.
 	LeftOut LeftOut `json:"leftOut,omitzero"`
 }
@@ -161,6 +163,7 @@ type LeftOut struct {
 	Kept       int `json:"kept,omitempty"`
 	Unneeded   int `json:"unneeded,omitempty"`
 	Draining   int `json:"draining,omitempty"`
+	Unread     int `json:"unread,omitempty"`
 	NodeGroups int `json:"nodeGroups,omitempty"`
 }
 
@@ -231,6 +234,12 @@ type Drain struct {
 	Reason string `json:"reason,omitempty"`
 	// Pods is how many still have to leave.
 	Pods int `json:"pods"`
+}
+
+// Unread is a group that nothing is known of, and why.
+type Unread struct {
+	Group  string `json:"group"`
+	Reason string `json:"reason"`
 }
 
 // layout is how Cluster Autoscaler writes the time of its status.
