@@ -173,12 +173,20 @@ func (j *availability) hear(pod *corev1.Pod, gone, count bool) {
 	}
 }
 
-// judge says of which workloads there were fewer pods than it has to have.
+// judge says of which workloads there were fewer pods than it has to have, and that no pod of any has moved.
 func (j *availability) judge(floors map[string]int) error {
+	moved, wrong := j.judgeIfMoved(floors)
+	if !moved {
+		wrong = errors.Join(wrong, errors.New("no pod has moved"))
+	}
+	return wrong
+}
+
+// judgeIfMoved is judge where there may have been nothing left to move.
+func (j *availability) judgeIfMoved(floors map[string]int) (moved bool, wrong error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	wrong := j.wrong
-	moved := false
+	wrong = j.wrong
 	for app, floor := range floors {
 		least, known := j.least[app]
 		moved = moved || known
@@ -186,8 +194,5 @@ func (j *availability) judge(floors map[string]int) error {
 			wrong = errors.Join(wrong, fmt.Errorf("%d pods of %s were ready at a time, and %d have to be", least, app, floor))
 		}
 	}
-	if !moved {
-		wrong = errors.Join(wrong, errors.New("no pod has moved"))
-	}
-	return wrong
+	return moved, wrong
 }

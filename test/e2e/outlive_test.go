@@ -100,7 +100,8 @@ func outlive() features.Feature {
 			after := s.watchAvailability(ctx, t)
 			s.awaitFewNodes(ctx, t, 4)
 			s.awaitReplicas(ctx, t, web.Name, 7)
-			if err := after.judge(map[string]int{"web": 6}); err != nil {
+			// The pod of the only node to go was evicted before, and may have moved by the time that the API server was back.
+			if _, err := after.judgeIfMoved(map[string]int{"web": 6}); err != nil {
 				t.Error(err)
 			}
 			s.wantDeletedOnce(ctx, t)
