@@ -43,8 +43,9 @@ func (g ground) on(w fixture.Workload) fixture.Workload {
 	return w
 }
 
-// lay makes the nodes. All nodes of the ground go at the end of the whole
-// test, after its namespace: pods leave only nodes that exist.
+// lay makes the nodes, and returns when all of them take pods: a node begins
+// tainted, and which one is free first is not known. All nodes of the ground go at
+// the end of the whole test, after its namespace: pods leave only nodes that exist.
 func (g ground) lay(t *testing.T, nodes ...*corev1.Node) features.Func {
 	var s scene
 	t.Cleanup(func() {
@@ -61,6 +62,20 @@ func (g ground) lay(t *testing.T, nodes ...*corev1.Node) features.Func {
 		for _, node := range nodes {
 			s.create(ctx, t, node)
 		}
+		s.until(ctx, t, "the nodes of "+string(g)+" to take pods", func(ctx context.Context) (string, bool, error) {
+			list, err := s.Kube.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: forLabel + "=" + string(g)})
+			if err != nil {
+				return "", false, err
+			}
+			for _, node := range list.Items {
+				for _, taint := range node.Spec.Taints {
+					if taint.Key == corev1.TaintNodeNotReady {
+						return node.Name + " is not ready", false, nil
+					}
+				}
+			}
+			return "", true, nil
+		})
 	})
 }
 
