@@ -152,9 +152,9 @@ func TestDeadHome(t *testing.T) {
 		Feature())
 }
 
-// awaitRefusalOn waits until the scheduler knows that a node is tainted: a pod that
-// no other node will do for is refused there. Until then such pods are bound, and
-// force-deleted.
+// awaitRefusalOn waits until the scheduler knows that a node is tainted, cordoned or
+// gone: a pod that no other node will do for is refused there. Until then such pods
+// are bound, and force-deleted.
 func (s scene) awaitRefusalOn(ctx context.Context, t *testing.T, g ground, node string) {
 	t.Helper()
 	pinned := g.on(fixture.Workload{Name: "pinned", CPU: "50m"})
