@@ -99,9 +99,9 @@ func restartingResize(t *testing.T, c *cluster) {
 		pod.Spec.Containers[0].ResizePolicy = []corev1.ContainerResizePolicy{{ResourceName: corev1.ResourceCPU, RestartPolicy: corev1.RestartContainer}}
 		pod.Annotations = map[string]string{"cluster.berth.dev/ready-seconds": "2"}
 	})
+	heard := c.follow(t, "db")
 	c.resize(t, "db", "2")
-	c.shows(t, "db", "2 of 2")
-	pod := c.get(t, "db")
+	pod := heard("2 of 2")
 	if cs := pod.Status.ContainerStatuses[0]; ready(pod) || cs.Ready || cs.RestartCount != 1 || cs.LastTerminationState.Terminated == nil {
 		t.Errorf("after the restart: %+v", pod.Status)
 	}
@@ -121,9 +121,9 @@ func restartingResize(t *testing.T, c *cluster) {
 func slowResize(t *testing.T, c *cluster) {
 	c.sized(t, "db", "1", nil)
 	c.annotatePod(t, "db", "cluster.berth.dev/resize-seconds", "3")
+	heard := c.follow(t, "db")
 	c.resize(t, "db", "2")
-	c.shows(t, "db", "1 of 2, PodResizeInProgress")
-	begun := condition(c.get(t, "db"), corev1.PodResizeInProgress).LastTransitionTime
+	begun := condition(heard("1 of 2, PodResizeInProgress"), corev1.PodResizeInProgress).LastTransitionTime
 	c.shows(t, "db", "2 of 2")
 	if took := time.Since(begun.Time); took < 3*time.Second {
 		t.Errorf("it took %s, want three seconds", took)

@@ -6,8 +6,10 @@ package smoke
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -99,18 +101,61 @@ func (c *cluster) shows(t *testing.T, name, want string) {
 		if err != nil {
 			return err
 		}
-		cs := pod.Status.ContainerStatuses[0]
-		got := fmt.Sprintf("%s of %s", cs.Resources.Requests.Cpu(), cs.AllocatedResources.Cpu())
-		for _, kind := range []corev1.PodConditionType{corev1.PodResizePending, corev1.PodResizeInProgress} {
-			if c := condition(pod, kind); c != nil {
-				got += strings.TrimRight(", "+string(kind)+" "+c.Reason, " ")
+		return shows(pod, want)
+	})
+}
+
+func shows(pod *corev1.Pod, want string) error {
+	cs := pod.Status.ContainerStatuses[0]
+	got := fmt.Sprintf("%s of %s", cs.Resources.Requests.Cpu(), cs.AllocatedResources.Cpu())
+	for _, kind := range []corev1.PodConditionType{corev1.PodResizePending, corev1.PodResizeInProgress} {
+		if c := condition(pod, kind); c != nil {
+			got += strings.TrimRight(", "+string(kind)+" "+c.Reason, " ")
+		}
+	}
+	if got != want || pod.Status.ObservedGeneration != pod.Generation {
+		return fmt.Errorf("got %q of generation %d, want %q of %d", got, pod.Status.ObservedGeneration, want, pod.Generation)
+	}
+	return nil
+}
+
+// follow hears every state of a pod from now on: what lasts for seconds may be over before
+// anybody looks. What it returns waits for the first one that shows what is wanted.
+func (c *cluster) follow(t *testing.T, name string) (heard func(want string) *corev1.Pod) {
+	t.Helper()
+	changes, err := c.kube.CoreV1().Pods("default").Watch(t.Context(), metav1.ListOptions{FieldSelector: "metadata.name=" + name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(changes.Stop)
+	var mu sync.Mutex
+	var states []*corev1.Pod
+	go func() {
+		for event := range changes.ResultChan() {
+			if pod, ok := event.Object.(*corev1.Pod); ok {
+				mu.Lock()
+				states = append(states, pod)
+				mu.Unlock()
 			}
 		}
-		if got != want || pod.Status.ObservedGeneration != pod.Generation {
-			return fmt.Errorf("got %q of generation %d, want %q of %d", got, pod.Status.ObservedGeneration, want, pod.Generation)
-		}
-		return nil
-	})
+	}()
+	return func(want string) (found *corev1.Pod) {
+		t.Helper()
+		eventually(t, name, func(context.Context) error {
+			mu.Lock()
+			defer mu.Unlock()
+			var errs []error
+			for _, found = range states {
+				err := shows(found, want)
+				if err == nil {
+					return nil
+				}
+				errs = append(errs, err)
+			}
+			return fmt.Errorf("%d states: %w", len(states), errors.Join(errs...))
+		})
+		return found
+	}
 }
 
 func condition(pod *corev1.Pod, kind corev1.PodConditionType) *corev1.PodCondition {

@@ -23,6 +23,15 @@ func TestStorage(t *testing.T) {
 	c.untilReady(t, "holder")
 	c.command(t, t.Context(), "kubectl", "cordon", "node-b-1") // the scheduler trusts it for the grace
 	c.annotate(t, "node-b-1", "cluster.berth.dev/kubelet", "dead")
+	// Who knows of the pod's end only reports that its volume is not in use any more. Once that is dead for them, too, they
+	// hold its lease.
+	eventually(t, "the lease of node-b-1", func(ctx context.Context) error {
+		lease, err := c.kube.CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(ctx, "node-b-1", metav1.GetOptions{})
+		if err == nil && *lease.Spec.HolderIdentity != "nobody" {
+			err = fmt.Errorf("%s holds it", *lease.Spec.HolderIdentity)
+		}
+		return err
+	})
 	c.forceDelete(t, "holder")
 
 	for _, part := range []struct {
@@ -137,9 +146,12 @@ func goneNode(t *testing.T, c *cluster) {
 	if after := c.where(t, "queue")[slot]; after.Name == lost {
 		t.Errorf("%s is on %s, which is gone", slot, lost)
 	}
-	if capacity := c.capacities(t)[lost+".local"]; capacity != nil {
-		t.Errorf("%s, which is gone, has room for %s", lost, capacity.Capacity)
-	}
+	eventually(t, "the end of the pool of "+lost, func(context.Context) error {
+		if capacity := c.capacities(t)[lost+".local"]; capacity != nil {
+			return fmt.Errorf("the node is gone, and has room for %s", capacity.Capacity)
+		}
+		return nil
+	})
 }
 
 // alone is a pod that shares its node with no other of its set. Of three pods
