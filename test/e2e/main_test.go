@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,6 +32,10 @@ const (
 
 // testenv is where e2e-framework keeps what all tests share.
 var testenv env.Environment
+
+// starting is held while a cluster starts: of several at a time on a small machine none
+// may be ready before it is given up.
+var starting sync.Mutex
 
 // clusterKey and namespaceKey find what the environment has set up.
 type (
@@ -92,7 +97,9 @@ func sharedCluster(ctx context.Context) (*fixture.Cluster, error) {
 func ownCluster(ctx context.Context, t *testing.T, o fixture.Options) *fixture.Cluster {
 	t.Helper()
 	o.Bin = bin()
+	starting.Lock()
 	cluster, err := fixture.Start(ctx, o)
+	starting.Unlock()
 	if err != nil {
 		t.Fatal(err)
 	}
