@@ -60,6 +60,8 @@ func ControlPlane(o Options, p Place, ports Ports) ([]byte, error) {
 				"requestheader-username-headers", "X-Remote-User",
 				"requestheader-group-headers", "X-Remote-Group",
 				"requestheader-extra-headers-prefix", "X-Remote-Extra-"),
+			// There is one, which would end where an API server that was killed takes longer to come back than a lease is renewed.
+			patch("kube-controller-manager", "leader-elect", "false"),
 		},
 	}
 	if !o.HPAController {

@@ -29,14 +29,15 @@ func documents(data []byte) []string {
 }
 
 func TestControlPlane(t *testing.T) {
+	noLease := kwokconfig.ExtraArgs{Key: "leader-elect", Value: "false"}
 	for name, tc := range map[string]struct {
 		hpaController bool
 		want          []kwokconfig.ExtraArgs
 	}{
 		"one HPA controller acts, and it is not the built-in one": {
-			want: []kwokconfig.ExtraArgs{{Key: "controllers", Value: "*,-horizontal-pod-autoscaler-controller"}},
+			want: []kwokconfig.ExtraArgs{noLease, {Key: "controllers", Value: "*,-horizontal-pod-autoscaler-controller"}},
 		},
-		"unless it is asked for": {hpaController: true},
+		"unless it is asked for": {hpaController: true, want: []kwokconfig.ExtraArgs{noLease}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := DefaultOptions()
