@@ -40,6 +40,9 @@ type up struct {
 	ports  layout.Ports
 }
 
+// ErrExists is why a cluster is not made that is there.
+var ErrExists = errors.New("exists")
+
 // Say tells a person what goes on.
 type Say func(format string, args ...any)
 
@@ -82,7 +85,7 @@ func (u *up) check() error {
 		return err
 	}
 	if _, err := os.Stat(filepath.Join(u.place.Dir, stateFile)); err == nil {
-		return fmt.Errorf("cluster %s exists in %s: take it down first (berth-cluster down --name %s)", u.Name, u.place.Dir, u.Name)
+		return fmt.Errorf("cluster %s %w in %s: take it down first (berth-cluster down --name %s)", u.Name, ErrExists, u.place.Dir, u.Name)
 	}
 	programs := []string{u.home.ClusterBin + "/kwokctl", u.home.ClusterBin + "/berth-kube"}
 	if u.Berth {

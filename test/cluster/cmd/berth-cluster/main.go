@@ -22,6 +22,7 @@ const (
 	exitFailed   = 1
 	exitUsage    = 2
 	exitNotFound = 3
+	exitExists   = 4
 )
 
 // usageError is a command line that cannot be meant.
@@ -40,6 +41,8 @@ func main() {
 		os.Exit(exitUsage)
 	case errors.Is(err, lifecycle.ErrNotFound):
 		os.Exit(exitNotFound)
+	case errors.Is(err, lifecycle.ErrExists):
+		os.Exit(exitExists)
 	default:
 		os.Exit(exitFailed)
 	}
