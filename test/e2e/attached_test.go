@@ -6,12 +6,10 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/e2e-framework/pkg/features"
@@ -35,7 +33,6 @@ func TestAttachedVolume(t *testing.T) {
 			s.create(ctx, t, &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: "data"}, Spec: fixture.ClaimSpec("zonal")})
 			deployment := web.Deployment()
 			fixture.Mount(&deployment.Spec.Template.Spec, "data")
-			deployment.Spec.Template.Spec.TerminationGracePeriodSeconds = new(int64(3600))
 			s.create(ctx, t, deployment)
 			was = s.awaitAnother(ctx, t, web, "")
 			volume = s.volumeOf(ctx, t, "data")
@@ -47,13 +44,14 @@ func TestAttachedVolume(t *testing.T) {
 		})).
 		Assess("draws the next pod to its node, and stays there", step(func(ctx context.Context, t *testing.T, s scene) {
 			// It takes its time to go, and its ReplicaSet does not wait for it. An hour
-			// is as long as the test takes, however slow the machine is.
+			// is as long as the test takes, however slow the machine is. No pod asks for the hour itself:
+			// the namespace would then perhaps wait for half of it before it looks again whether they are gone.
 			patch := []byte(`{"metadata":{"annotations":{"cluster.berth.dev/stop-seconds":"3600"}}}`)
 			pods := s.Kube.CoreV1().Pods(s.Namespace)
 			if _, err := pods.Patch(ctx, was.Name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 				t.Fatal(err)
 			}
-			if err := pods.Delete(ctx, was.Name, metav1.DeleteOptions{}); err != nil {
+			if err := pods.Delete(ctx, was.Name, *metav1.NewDeleteOptions(3600)); err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { s.forceDelete(context.WithoutCancel(ctx), t, was.Name) })
@@ -124,7 +122,7 @@ func TestDeadHome(t *testing.T) {
 			t.Cleanup(func() {
 				s.patchNode(context.WithoutCancel(ctx), t, was.Node, `{"metadata":{"annotations":{"cluster.berth.dev/kubelet":null}}}`)
 			})
-			s.awaitRefusalOn(ctx, t, g, was.Node)
+			s.awaitRefusalOn(ctx, t, was.Node, "untolerated taint")
 		})).
 		Assess("it goes elsewhere in the zone, and says why, and what it waits for", step(func(ctx context.Context, t *testing.T, s scene) {
 			s.forceDelete(ctx, t, "db-0")
@@ -150,29 +148,4 @@ func TestDeadHome(t *testing.T) {
 			s.awaitPod(ctx, t, "db-0", corev1.PodRunning)
 		})).
 		Feature())
-}
-
-// awaitRefusalOn waits until the scheduler knows that a node is tainted, cordoned or
-// gone: a pod that no other node will do for is refused there. Until then such pods
-// are bound, and force-deleted.
-func (s scene) awaitRefusalOn(ctx context.Context, t *testing.T, g ground, node string) {
-	t.Helper()
-	pinned := g.on(fixture.Workload{Name: "pinned", CPU: "50m"})
-	pinned.NodeSelector = map[string]string{corev1.LabelHostname: node + ".local"}
-	pods := s.Kube.CoreV1().Pods(s.Namespace)
-	s.until(ctx, t, "a pod to be refused on node "+node, func(ctx context.Context) (string, bool, error) {
-		pod, err := pods.Get(ctx, "pinned", metav1.GetOptions{})
-		switch {
-		case apierrors.IsNotFound(err):
-			return "it is not there", false, s.Create(ctx, s.Namespace, pinned.Pod("pinned"))
-		case err != nil:
-			return "", false, err
-		case pod.Spec.NodeName != "":
-			return "it is bound", false, pods.Delete(ctx, pod.Name, *metav1.NewDeleteOptions(0))
-		}
-		refused := slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
-			return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse
-		})
-		return "it is not refused yet", refused, nil
-	})
 }

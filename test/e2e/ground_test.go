@@ -5,7 +5,10 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"maps"
+	"slices"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -43,9 +46,9 @@ func (g ground) on(w fixture.Workload) fixture.Workload {
 	return w
 }
 
-// lay makes the nodes, and returns when all of them take pods: a node begins
-// tainted, and which one is free first is not known. All nodes of the ground go at
-// the end of the whole test, after its namespace: pods leave only nodes that exist.
+// lay makes the nodes, and returns once pods can go on each of them: one that is open before the
+// others draws whoever comes first, whatever the scores say. All nodes of the ground go at the end
+// of the whole test, after its namespace: pods leave only nodes that exist.
 func (g ground) lay(t *testing.T, nodes ...*corev1.Node) features.Func {
 	var s scene
 	t.Cleanup(func() {
@@ -62,21 +65,27 @@ func (g ground) lay(t *testing.T, nodes ...*corev1.Node) features.Func {
 		for _, node := range nodes {
 			s.create(ctx, t, node)
 		}
-		s.until(ctx, t, "the nodes of "+string(g)+" to take pods", func(ctx context.Context) (string, bool, error) {
-			list, err := s.Kube.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: forLabel + "=" + string(g)})
-			if err != nil {
-				return "", false, err
-			}
-			for _, node := range list.Items {
-				for _, taint := range node.Spec.Taints {
-					if taint.Key == corev1.TaintNodeNotReady {
-						return node.Name + " is not ready", false, nil
-					}
-				}
-			}
-			return "", true, nil
-		})
+		for _, node := range nodes {
+			s.until(ctx, t, "node "+node.Name+" to be open", s.open(node.Name))
+		}
 	})
+}
+
+// open looks whether a node has none of the taints of a node that is not ready.
+func (s scene) open(node string) fixture.Look {
+	return func(ctx context.Context) (string, bool, error) {
+		is, err := s.Kube.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
+		if err != nil {
+			return "", false, err
+		}
+		ready := slices.ContainsFunc(is.Status.Conditions, func(c corev1.NodeCondition) bool {
+			return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+		})
+		tainted := slices.ContainsFunc(is.Spec.Taints, func(taint corev1.Taint) bool {
+			return strings.HasPrefix(taint.Key, "node.kubernetes.io/")
+		})
+		return fmt.Sprintf("ready %t, taints %v", ready, is.Spec.Taints), ready && !tainted, nil
+	}
 }
 
 // unready makes a node like one whose kubelet has died, and ready like one
@@ -94,7 +103,8 @@ func (s scene) ready(ctx context.Context, t *testing.T, node string) {
 	s.patchNode(ctx, t, node, `{"metadata":{"annotations":{"cluster.berth.dev/boot-seconds":"0"}}}`)
 }
 
-// cordon keeps further pods from nodes, as kubectl cordon does.
+// cordon keeps further pods from nodes, as kubectl cordon does, or lets them there again. Once it
+// returns the scheduler sends nobody there any more.
 func (s scene) cordon(ctx context.Context, t *testing.T, cordoned bool, nodes ...string) {
 	t.Helper()
 	patch := `{"spec":{"unschedulable":null}}`
@@ -103,7 +113,41 @@ func (s scene) cordon(ctx context.Context, t *testing.T, cordoned bool, nodes ..
 	}
 	for _, node := range nodes {
 		s.patchNode(ctx, t, node, patch)
+		if cordoned {
+			s.awaitRefusalOn(ctx, t, node, "unschedulable")
+		}
 	}
+}
+
+// awaitRefusalOn waits until the scheduler knows that a node is closed, or gone: a pod that
+// no other node will do for, and that asks for nothing, is refused with the words. The scheduler
+// hears of nodes and of pods by different watches: until it has heard, such pods are bound, and
+// force-deleted.
+func (s scene) awaitRefusalOn(ctx context.Context, t *testing.T, node string, words ...string) {
+	t.Helper()
+	probe := fixture.Workload{Name: "probe", Tolerate: forLabel}.Pod("probe-" + node)
+	probe.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+		NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchFields: []corev1.NodeSelectorRequirement{
+			{Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{node}},
+		}}},
+	}}}
+	pods := s.Kube.CoreV1().Pods(s.Namespace)
+	s.until(ctx, t, "a pod to be refused on node "+node, func(ctx context.Context) (string, bool, error) {
+		pod, err := pods.Get(ctx, probe.Name, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err):
+			return "it is not there", false, s.Create(ctx, s.Namespace, probe.DeepCopy())
+		case err != nil:
+			return "", false, err
+		case pod.Spec.NodeName != "":
+			return "it is bound", false, pods.Delete(ctx, pod.Name, *metav1.NewDeleteOptions(0))
+		}
+		refused := slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+			return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && containsAll(c.Message, words)
+		})
+		return fmt.Sprint(pod.Status.Conditions), refused, nil
+	})
+	s.forceDelete(ctx, t, probe.Name)
 }
 
 func (s scene) patchNode(ctx context.Context, t *testing.T, node, patch string, subresource ...string) {
@@ -114,10 +158,12 @@ func (s scene) patchNode(ctx context.Context, t *testing.T, node, patch string, 
 	}
 }
 
-// deleteNode takes a node away, which may be gone already.
+// deleteNode takes a node away, which may be gone already. Once it returns the scheduler sends
+// nobody there any more.
 func (s scene) deleteNode(ctx context.Context, t *testing.T, node string) {
 	t.Helper()
 	if err := s.Kube.CoreV1().Nodes().Delete(ctx, node, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 		t.Fatal(err)
 	}
+	s.awaitRefusalOn(ctx, t, node)
 }

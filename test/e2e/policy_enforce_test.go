@@ -70,7 +70,6 @@ func TestEnforcement(t *testing.T) {
 		})).
 		Assess("a cordoned zone is the same", step(func(ctx context.Context, t *testing.T, s scene) {
 			s.cordon(ctx, t, true, "enforce-zone-b")
-			s.awaitRefusalOn(ctx, t, g, "enforce-zone-b")
 			s.scale(ctx, t, "StatefulSet", waits.Name, 5)
 			s.scale(ctx, t, "StatefulSet", takes.Name, 5)
 			awaitPlaces(ctx, t, s, waits.Name, 4, 5, "zone-a zone-b zone-c zone-a -")
@@ -110,7 +109,7 @@ func TestDomainLoss(t *testing.T) {
 		})).
 		Assess("until then its ordinals wait for it", step(func(ctx context.Context, t *testing.T, s scene) {
 			s.unready(ctx, t, "loss-loss-b")
-			s.awaitRefusalOn(ctx, t, g, "loss-loss-b")
+			s.awaitRefusalOn(ctx, t, "loss-loss-b", "untolerated taint")
 			s.deletePod(ctx, t, "cache-1")
 			s.deletePod(ctx, t, "db-1")
 			// The event, which stays: the pod itself may be let go before anybody looks.

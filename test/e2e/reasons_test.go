@@ -51,7 +51,6 @@ func TestReasons(t *testing.T) {
 			s.scale(ctx, t, "StatefulSet", db.Name, 3)
 			s.awaitSet(ctx, t, db.Name, 3)
 			s.cordon(ctx, t, true, "reasons-why-c")
-			s.awaitRefusalOn(ctx, t, g, "reasons-why-c")
 			s.deletePod(ctx, t, "db-2")
 			s.saysWhy(ctx, t, "db-2", "ordinal 2 of "+s.Namespace+"/db belongs in why-c (volume ", `of claim "data-db-2" is there`,
 				"1 node there: 1 node(s) were unschedulable")
