@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/e2e-framework/pkg/features"
 
 	"github.com/berth-dev/berth/test/fixture"
@@ -101,6 +102,13 @@ func TestHoldsCommand(t *testing.T) {
 			s.updateSet(ctx, t, free.Name, func(spec *appsv1.StatefulSetSpec) {
 				spec.UpdateStrategy = appsv1.StatefulSetUpdateStrategy{Type: appsv1.OnDeleteStatefulSetStrategyType}
 				spec.Template.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "berth.test/wait"}}
+			})
+			s.until(ctx, t, "the set's controller to know of it", func(ctx context.Context) (string, bool, error) {
+				set, err := s.Kube.AppsV1().StatefulSets(s.Namespace).Get(ctx, free.Name, metav1.GetOptions{})
+				if err != nil {
+					return "", false, err
+				}
+				return fmt.Sprintf("generation %d of %d", set.Status.ObservedGeneration, set.Generation), set.Status.ObservedGeneration == set.Generation, nil
 			})
 			s.deletePod(ctx, t, "free-0")
 			want := listed{Node: node.Name, State: "Pending"}
