@@ -40,6 +40,13 @@ func lostAfter(after time.Duration) *v1alpha1.Home {
 	return &v1alpha1.Home{ReleaseLostVolumes: &v1alpha1.VolumeLoss{After: metav1.Duration{Duration: after}}}
 }
 
+// keepLost ends the release: the nodes that others lose later may be those of this set, too.
+func keepLost(set fixture.Workload) features.Func {
+	return step(func(ctx context.Context, t *testing.T, s scene) {
+		s.editPolicy(ctx, t, set.Name, func(spec *v1alpha1.PlacementPolicySpec) { spec.Home = nil })
+	})
+}
+
 func lostAndReleased() features.Feature {
 	db := fixture.Workload{Name: "db", Replicas: 3, CPU: "50m", Claims: []fixture.Claim{{Name: "data", Class: "local"}}}
 	var before fixture.Table
@@ -74,6 +81,7 @@ func lostAndReleased() features.Feature {
 				t.Errorf("the claims of the others (-want +got):\n%s", diff)
 			}
 		})).
+		Teardown(keepLost(db)).
 		Feature()
 }
 
@@ -105,6 +113,7 @@ func lostAndFound() features.Feature {
 			}
 			s.stays(ctx, t, "every claim", after+10*time.Second, s.sameClaims(claims))
 		})).
+		Teardown(keepLost(kv)).
 		Feature()
 }
 
