@@ -31,6 +31,7 @@ func conflictAtRunTime() features.Feature {
 			})
 		})).
 		Assess("the HPA that acts goes on acting, and both say so", step(func(ctx context.Context, t *testing.T, s scene) {
+			s.awaitConsent(ctx, t, s.tryVPA(fixture.VPA("web-sizer", web))) // the policies live on for a moment
 			s.create(ctx, t, fixture.VPA("web-sizer", web))
 			t.Log(s.awaitVPA(ctx, t, "web-sizer", "TargetHasHPA"))
 			t.Log(s.awaitHPA(ctx, t, "web", hpaCondition{"Conflicted", "True", "HoldsTarget"}))
@@ -42,8 +43,13 @@ func conflictAtRunTime() features.Feature {
 		Assess("a younger HPA does not act on the target of a VPA", step(func(ctx context.Context, t *testing.T, s scene) {
 			vpa := fixture.VPA("other-sizer", other)
 			s.create(ctx, t, fixture.Workload{Name: "other", Replicas: 1, CPU: "100m"}.Deployment(), vpa)
-			s.until(ctx, t, "the VPA to be the older one", func(context.Context) (string, bool, error) {
-				return "", time.Since(vpa.CreationTimestamp.Time) > 2*time.Second, nil // times of objects are in seconds
+			s.until(ctx, t, "the VPA to be known, and the older one", func(ctx context.Context) (string, bool, error) {
+				is, err := s.VPA.AutoscalingV1().VerticalPodAutoscalers(s.Namespace).Get(ctx, vpa.Name, metav1.GetOptions{})
+				if err != nil {
+					return "", false, err
+				}
+				older := time.Since(is.CreationTimestamp.Time) > 2*time.Second // times of objects are in seconds
+				return fmt.Sprintf("older %t, conditions %v", older, is.Status.Conditions), older && len(is.Status.Conditions) > 0, nil
 			})
 			s.create(ctx, t, fixture.Scaler{Name: "other", Target: other, Min: 3, Max: 4, CPUPercent: 50}.HPA())
 			t.Log(s.awaitHPA(ctx, t, "other", hpaCondition{"Conflicted", "True", "TargetHasVPA"}))
