@@ -123,6 +123,7 @@ func TestPodStages(t *testing.T) {
 	// Deleted four seconds ago: the API server stores when the grace ends.
 	end := at(26)
 	stopping := metav1.ObjectMeta{DeletionTimestamp: &end, DeletionGracePeriodSeconds: &grace}
+	removed := metav1.ObjectMeta{DeletionTimestamp: &end, DeletionGracePeriodSeconds: new(int64)}
 	annotated := func(meta metav1.ObjectMeta, key, value string) metav1.ObjectMeta {
 		meta.Annotations = map[string]string{key: value}
 		return meta
@@ -146,6 +147,7 @@ func TestPodStages(t *testing.T) {
 		"or not":                                 {ready: time.Minute, pod: corev1.Pod{ObjectMeta: job, Status: unready}, want: []step{{"pod-complete", 0}}},
 		"a deleted pod is gone at once":          {pod: corev1.Pod{ObjectMeta: stopping, Status: ready}, want: []step{{"pod-stop", 0}}},
 		"a deleted pod does not start any more":  {pod: corev1.Pod{ObjectMeta: stopping, Status: pending}, want: []step{{"pod-stop", 0}}},
+		"one without grace is left alone":        {pod: corev1.Pod{ObjectMeta: removed, Status: ready}},
 		"stopping takes the cluster's time":      {stop: 10 * time.Second, pod: corev1.Pod{ObjectMeta: stopping, Status: ready}, want: []step{{"pod-stop", 6500 * time.Millisecond}}},
 		"or the pod's own, within its grace":     {pod: corev1.Pod{ObjectMeta: annotated(stopping, AnnotationStopSeconds, "100"), Status: ready}, want: []step{{"pod-stop", 26500 * time.Millisecond}}},
 		"a pod that has completed is left alone": {pod: corev1.Pod{ObjectMeta: job, Status: corev1.PodStatus{Phase: corev1.PodSucceeded}}},
