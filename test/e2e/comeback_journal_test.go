@@ -190,26 +190,32 @@ func (j *journal) account(set fixture.Workload, oneNode bool) (a account) {
 	before := map[string]*life{}
 	for _, l := range j.lives {
 		home := before[l.name]
-		if l.app != set.Name || l.bound == 0 {
+		if l.app != set.Name {
 			continue
 		}
-		if before[l.name] = l; home != nil {
+		if home != nil {
 			j.enter(&a, l, home.node, oneNode)
+		}
+		if l.bound != 0 {
+			before[l.name] = l
 		}
 	}
 	return a
 }
 
+// enter judges a pod of a slot that was on a node before. One that ended before it had a node may have had to wait, too.
 func (j *journal) enter(a *account, l *life, home string, oneNode bool) {
-	a.returns++
+	if l.bound != 0 {
+		a.returns++
+	}
 	accuse := func(format string, args ...any) {
 		a.wrong = append(a.wrong, fmt.Sprintf("return %d, of %s from node %s to node %s: ", a.returns, l.name, home, l.node)+fmt.Sprintf(format, args...))
 	}
-	room := j.hadRoom(l, home, l.bound)
+	room := l.bound != 0 && j.hadRoom(l, home, l.bound)
 	if room {
 		a.roomAtHome++
 	}
-	if l.node != home {
+	if l.bound != 0 && l.node != home {
 		a.elsewhere++
 		if room {
 			accuse("it had room at home")
