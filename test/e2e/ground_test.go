@@ -65,10 +65,16 @@ func (g ground) lay(t *testing.T, nodes ...*corev1.Node) features.Func {
 		for _, node := range nodes {
 			s.create(ctx, t, node)
 		}
-		for _, node := range nodes {
-			s.until(ctx, t, "node "+node.Name+" to be open", s.open(node.Name))
-		}
+		s.awaitReady(ctx, t, nodes...)
 	})
+}
+
+// awaitReady waits until nodes are ready, and no pod is kept from them for not being so.
+func (s scene) awaitReady(ctx context.Context, t *testing.T, nodes ...*corev1.Node) {
+	t.Helper()
+	for _, node := range nodes {
+		s.until(ctx, t, "node "+node.Name+" to be open", s.open(node.Name))
+	}
 }
 
 // open looks whether a node has none of the taints of a node that is not ready.

@@ -59,7 +59,9 @@ func oneBoot() features.Feature {
 		Assess("run", step(func(ctx context.Context, t *testing.T, s scene) {
 			for _, w := range workloads {
 				for i, zone := range []string{"zone-a", "zone-b", "zone-a"} {
-					s.create(ctx, t, ground(w.Name).node(fmt.Sprint(i), zone, nil))
+					node := ground(w.Name).node(fmt.Sprint(i), zone, nil)
+					s.create(ctx, t, node)
+					s.awaitReady(ctx, t, node) // pods that wait would have the autoscaler ask for one, which the spike would find
 				}
 				if kind(w) == "Deployment" {
 					s.create(ctx, t, w.Deployment())
