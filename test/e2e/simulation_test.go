@@ -130,7 +130,7 @@ func (q *inquiry) next(ctx context.Context, t *testing.T) bool {
 	pod := q.pod()
 	fits, would := q.ask(ctx, t, nil, pod)
 	q.create(ctx, t, pod)
-	node := q.outcome(ctx, t, pod.Name, "")
+	node := q.outcome(ctx, t, pod.Name, "", fits)
 	q.compare(t, pod.Name, fits, would, node)
 	if node == "" || q.Intn(3) == 0 { // one that waits would take what others leave
 		q.remove(ctx, t, pod.Name)
@@ -176,7 +176,7 @@ func (q *inquiry) slot(ctx context.Context, t *testing.T, name string) bool {
 	pod, claim := slotOf(set, int(*set.Spec.Replicas))
 	fits, would := q.ask(ctx, t, []runtime.Object{grown, claim}, pod)
 	q.scale(ctx, t, "StatefulSet", name, *grown.Spec.Replicas)
-	node := q.outcome(ctx, t, pod.Name, "")
+	node := q.outcome(ctx, t, pod.Name, "", fits)
 	q.compare(t, pod.Name, fits, would, node)
 	if node != "" {
 		return true
@@ -210,7 +210,7 @@ func (q *inquiry) comeback(ctx context.Context, t *testing.T, name string) (plac
 	}
 	fits, would := q.ask(ctx, t, nil, pod, before)
 	q.deletePod(ctx, t, pod.Name)
-	node := q.outcome(ctx, t, pod.Name, before.UID)
+	node := q.outcome(ctx, t, pod.Name, before.UID, fits)
 	q.compare(t, pod.Name+", which comes back", fits, would, node)
 	return node != "", true
 }
@@ -277,8 +277,9 @@ func (q *inquiry) ask(ctx context.Context, t *testing.T, objects []runtime.Objec
 }
 
 // outcome waits until the scheduler has judged a pod, another one than the
-// given, and the simulation's informers know what came of it.
-func (q *inquiry) outcome(ctx context.Context, t *testing.T, name string, other types.UID) (node string) {
+// given, and the simulation's informers know what came of it. Where nodes are fit
+// a pod that waits is not judged yet: the scheduler may hear of it before it hears of its claim or of a node.
+func (q *inquiry) outcome(ctx context.Context, t *testing.T, name string, other types.UID, fits []string) (node string) {
 	t.Helper()
 	q.until(ctx, t, "a verdict on "+name, func(context.Context) (string, bool, error) {
 		pod, err := q.simulation.Core().V1().Pods().Lister().Pods(q.Namespace).Get(name)
@@ -294,11 +295,14 @@ func (q *inquiry) outcome(ctx context.Context, t *testing.T, name string, other 
 			if err != nil || claim.Status.Phase != corev1.ClaimBound {
 				return "its claim is not bound", false, nil
 			}
+			if _, err := q.simulation.Core().V1().PersistentVolumes().Lister().Get(claim.Spec.VolumeName); err != nil {
+				return "its volume is not known", false, nil
+			}
 		}
 		unschedulable := slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
 			return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable
 		})
-		return fmt.Sprintf("node %q, conditions %v", node, pod.Status.Conditions), node != "" || unschedulable, nil
+		return fmt.Sprintf("the simulation finds %q fit; node %q, conditions %v", fits, node, pod.Status.Conditions), node != "" || unschedulable && len(fits) == 0, nil
 	})
 	return node
 }
