@@ -161,6 +161,7 @@ func TestSizesThatAreTakenBack(t *testing.T) {
 			s.awaitEvent(ctx, t, "Pod", "db-2", "ResizeReverted", "in progress")
 			s.awaitEvent(ctx, t, "Pod", "db-1", "ResizeReverted", "Infeasible")
 			s.awaitSizes(ctx, t, w, "200m 600Mi of 200m 600Mi", "db-0")
+			j.catchUp(ctx, t, s)
 			t.Logf("acceptance: two resizes are taken back:\n%s", j)
 			if asked, want := j.turns("asked for 200m 600Mi"), descending(2, 0); !slices.Equal(asked, want) {
 				t.Errorf("order %v, want %v", asked, want)

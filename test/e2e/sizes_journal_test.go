@@ -25,6 +25,8 @@ type resizes struct {
 	pods   map[string]*corev1.Pod
 	steps  []sizeStep
 	broken error
+	// list is what there is now.
+	list func(context.Context) (*corev1.PodList, error)
 	// most is the highest number of pods that were disturbed at once: absent, not ready or being resized; down
 	// is that of pods that were absent or not ready.
 	most, down, replicas int
@@ -46,8 +48,11 @@ func (s scene) watchSizes(ctx context.Context, t *testing.T, app string, replica
 // watchSelected does so for as many pods that a selector selects.
 func (s scene) watchSelected(ctx context.Context, t *testing.T, selector string, replicas int) *resizes {
 	t.Helper()
-	j := &resizes{pods: map[string]*corev1.Pod{}, replicas: replicas}
 	pods := s.Kube.CoreV1().Pods(s.Namespace)
+	j := &resizes{pods: map[string]*corev1.Pod{}, replicas: replicas}
+	j.list = func(ctx context.Context) (*corev1.PodList, error) {
+		return pods.List(ctx, metav1.ListOptions{LabelSelector: selector})
+	}
 	known := func(ctx context.Context, options metav1.ListOptions) (*corev1.PodList, error) {
 		list, err := pods.List(ctx, options)
 		for i := range list.Items {
@@ -147,6 +152,25 @@ func restartsOf(pod *corev1.Pod) (n int32) {
 		n += status.RestartCount
 	}
 	return n
+}
+
+// catchUp waits until the journal has heard of all that there is: it may hear of something a moment late.
+func (j *resizes) catchUp(ctx context.Context, t *testing.T, s scene) {
+	t.Helper()
+	s.until(ctx, t, "the journal to know all pods as they are", func(ctx context.Context) (string, bool, error) {
+		now, err := j.list(ctx)
+		if err != nil {
+			return "", false, err
+		}
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		for i := range now.Items {
+			if pod := j.pods[now.Items[i].Name]; pod == nil || pod.ResourceVersion != now.Items[i].ResourceVersion {
+				return "it has yet to hear of " + now.Items[i].Name, false, j.broken
+			}
+		}
+		return fmt.Sprintf("%d pods, of which it knows %d", len(now.Items), len(j.pods)), len(now.Items) == len(j.pods), j.broken
+	})
 }
 
 // of are the pods that did so, in that order; what is the beginning of a step.

@@ -60,6 +60,7 @@ func TestSizesMove(t *testing.T) {
 				s.awaitSizes(ctx, t, w, "1000m 600Mi", pod)
 			}
 			s.awaitVPACondition(ctx, t, "db", config.SizesApplied, corev1.ConditionTrue, "UpToDate")
+			j.catchUp(ctx, t, s)
 			t.Logf("acceptance: three ordinals move, re-created in %s where nobody disturbs:\n%s", uncontended.Round(time.Millisecond), j)
 			for pod, took := range j.pending() {
 				if took > uncontended+pendingSlack {

@@ -152,6 +152,7 @@ func TestSizesInPlace(t *testing.T) {
 			s.grow(ctx, t, largeCPU, largeMemory)
 			s.awaitSizes(ctx, t, w, "200m 600Mi of 800m 1800Mi")
 			s.awaitVPACondition(ctx, t, "db", config.SizesApplied, corev1.ConditionTrue, "UpToDate")
+			j.catchUp(ctx, t, s)
 			t.Logf("acceptance: five ordinals grow in place:\n%s", j)
 			if diff := cmp.Diff(descending(4, 0), j.of("asked for")); diff != "" {
 				t.Errorf("order (-want +got):\n%s", diff)
