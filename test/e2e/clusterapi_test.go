@@ -19,6 +19,7 @@ import (
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	discoverycache "k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
@@ -82,13 +83,15 @@ func installClusterAPI(t *testing.T, cluster *fixture.Cluster, version string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var kinds []schema.GroupKind
 	for documents := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(data), 4096); ; {
 		var crd apiextensionsv1.CustomResourceDefinition
 		if err := documents.Decode(&crd); errors.Is(err, io.EOF) {
-			return
+			break
 		} else if err != nil {
 			t.Fatal(err)
 		}
+		kinds = append(kinds, schema.GroupKind{Group: crd.Spec.Group, Kind: crd.Spec.Names.Kind})
 		if err := crds.Delete(t.Context(), crd.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 			t.Fatal(err)
 		}
@@ -116,6 +119,23 @@ func installClusterAPI(t *testing.T, cluster *fixture.Cluster, version string) {
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+	// Who asks for a kind before the API server tells of its new version goes by the former one for good.
+	err = fixture.Until(t.Context(), "all kinds of version "+version, patience, func(context.Context) (string, bool, error) {
+		known, err := restmapper.GetAPIGroupResources(cluster.Kube.Discovery())
+		if err != nil {
+			return "", false, err
+		}
+		mapper := restmapper.NewDiscoveryRESTMapper(known)
+		for _, kind := range kinds {
+			if mapping, err := mapper.RESTMapping(kind); err != nil || mapping.Resource.Version != version {
+				return fmt.Sprintf("%s: %+v", kind, mapping), false, err
+			}
+		}
+		return "", true, nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
