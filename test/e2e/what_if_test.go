@@ -140,8 +140,8 @@ func TestWhatIf(t *testing.T) {
 		})).
 		Assess("explain: the group says how it stands", step(func(ctx context.Context, t *testing.T, s scene) {
 			table := s.awaitSet(ctx, t, db.Name, 4)
-			s.says(ctx, t, []string{"explain", "node-group/what-if-zone-a"}, "target 2, 0 to 2 nodes", "maximum size 2 reached", table[0].Node, table[3].Node)
-			s.says(ctx, t, []string{"explain", "node/" + table[1].Node}, "what-if-zone-b", "in use")
+			s.awaitSays(ctx, t, []string{"explain", "node-group/what-if-zone-a"}, "target 2, 0 to 2 nodes", "maximum size 2 reached", table[0].Node, table[3].Node)
+			s.awaitSays(ctx, t, []string{"explain", "node/" + table[1].Node}, "what-if-zone-b", "in use")
 		})).
 		Feature())
 }
@@ -156,4 +156,14 @@ func (s scene) awaitDrain(ctx context.Context, t *testing.T, node, want string) 
 		return p.String(), strings.Contains(p.String(), want), err
 	})
 	return found
+}
+
+// awaitSays waits until kubectl-berth says all the words, of what the autoscaler tells once in a while only.
+func (s scene) awaitSays(ctx context.Context, t *testing.T, args []string, words ...string) {
+	t.Helper()
+	s.until(ctx, t, fmt.Sprintf("kubectl berth %s to say %q", strings.Join(args, " "), words), func(ctx context.Context) (string, bool, error) {
+		out, said, err := s.berth(ctx, args...)
+		return out + said, containsAll(out, words), err
+	})
+	s.says(ctx, t, args, words...)
 }
