@@ -35,6 +35,7 @@ func TestConsolidation(t *testing.T) {
 			s.ownOnly(t, "it starts a cluster to take nodes from")
 			cluster := ownCluster(ctx, t, fixture.Options{
 				Name: "e2e-drain", Nodes: 9, Zones: 3, PodReady: time.Second, AutoscalerConfig: testdata("consolidation.yaml"),
+				Flags: slowEnd,
 			})
 			on(ctx, cluster).Test(t, consolidation())
 		})).
