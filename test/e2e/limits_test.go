@@ -24,12 +24,12 @@ import (
 const window = 45 * time.Second
 
 // bounded are three HPAs that have reason to go far at once. Steady may not go down for a window,
-// rising and falling may go one pod at a time; the time for the next pod is longer than the test.
+// rising and falling may go one pod at a time; the time for the next pod is longer than the test may take.
 type bounded struct {
 	scene
 	numbers *scales
 	steady  setter
-	// paces is how many pods rising and falling may go in five minutes.
+	// paces is how many pods rising and falling may go in half an hour.
 	paces int
 }
 
@@ -115,8 +115,8 @@ func (s scene) bounded(ctx context.Context, t *testing.T) *bounded {
 		behavior  *autoscalingv2.HorizontalPodAutoscalerBehavior
 	}{
 		{name: "steady", replicas: 6, work: workOf(6), stabilize: window},
-		{name: "rising", replicas: 2, work: workOf(20), behavior: onePodInFiveMinutes()},
-		{name: "falling", replicas: 8, work: workOf(1), behavior: onePodInFiveMinutes()},
+		{name: "rising", replicas: 2, work: workOf(20), behavior: onePodInHalfAnHour()},
+		{name: "falling", replicas: 8, work: workOf(1), behavior: onePodInHalfAnHour()},
 	} {
 		w := fixture.Workload{Name: one.name, Replicas: one.replicas, CPU: "100m"}
 		deployment := w.Deployment()
@@ -137,15 +137,15 @@ func (s scene) bounded(ctx context.Context, t *testing.T) *bounded {
 	return b
 }
 
-func onePodInFiveMinutes() *autoscalingv2.HorizontalPodAutoscalerBehavior {
+func onePodInHalfAnHour() *autoscalingv2.HorizontalPodAutoscalerBehavior {
 	rules := &autoscalingv2.HPAScalingRules{
 		StabilizationWindowSeconds: new(int32(0)),
-		Policies:                   []autoscalingv2.HPAScalingPolicy{{Type: autoscalingv2.PodsScalingPolicy, Value: 1, PeriodSeconds: 300}},
+		Policies:                   []autoscalingv2.HPAScalingPolicy{{Type: autoscalingv2.PodsScalingPolicy, Value: 1, PeriodSeconds: 1800}},
 	}
 	return &autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleUp: rules, ScaleDown: rules.DeepCopy()}
 }
 
-// mayPace allows rising and falling so many pods in five minutes.
+// mayPace allows rising and falling so many pods in half an hour.
 func (b *bounded) mayPace(ctx context.Context, t *testing.T, paces int) {
 	t.Helper()
 	b.paces = paces
