@@ -81,6 +81,7 @@ func TestSizesWithinBudget(t *testing.T) {
 			}
 			s.awaitSizes(ctx, t, created, "200m 600Mi")
 			s.awaitSizes(ctx, t, restarted, "200m 600Mi")
+			j.catchUp(ctx, t, s)
 			t.Logf("acceptance: a budget of one pod:\n%s", j)
 			if n := j.missing(); n != 1 {
 				t.Errorf("%d pods were missing at once, want 1", n)
@@ -116,8 +117,8 @@ func TestSizesOutliveTheLeader(t *testing.T) {
 		Setup(step(func(ctx context.Context, t *testing.T, s scene) {
 			s.ownOnly(t, endsComponents)
 			w = s.sizedSet(ctx, t, g, 5, vpav1.UpdateModeInPlaceOrRecreate, nil)
-			// So long that the next one leads in the middle of it.
-			s.kubectl(ctx, t, "annotate", "-n", s.Namespace, "--overwrite", "pod", "db-3", "cluster.berth.dev/resize-seconds=25")
+			// Until the next one leads.
+			s.kubectl(ctx, t, "annotate", "-n", s.Namespace, "pod", "db-3", "cluster.berth.dev/resize=hang")
 		})).
 		Assess("and the next one resumes", step(func(ctx context.Context, t *testing.T, s scene) {
 			first := s.holder(ctx, t)
@@ -137,7 +138,9 @@ func TestSizesOutliveTheLeader(t *testing.T) {
 			if has := j.of("has"); !slices.Equal(has, descending(4, 4)) {
 				t.Fatalf("when the next one leads %v have their size, want db-3 to be resized still", has)
 			}
+			s.kubectl(ctx, t, "annotate", "-n", s.Namespace, "pod", "db-3", "cluster.berth.dev/resize-")
 			s.awaitSizes(ctx, t, w, "200m 600Mi")
+			j.catchUp(ctx, t, s)
 			t.Logf("acceptance: a leader dies while db-3 grows:\n%s", j)
 			if diff := cmp.Diff(descending(4, 0), j.of("asked for")); diff != "" {
 				t.Errorf("order (-want +got):\n%s", diff)
