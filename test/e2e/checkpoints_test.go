@@ -64,7 +64,7 @@ func TestRecommendationsOutliveTheAutoscaler(t *testing.T) {
 		Assess("kill -9, and the next one knows it without metrics", step(func(ctx context.Context, t *testing.T, s scene) {
 			s.kill(ctx, t, fixture.MetricsServer)
 			// Once nothing is measured any more, checkpoints and recommendation come to rest.
-			s.until(ctx, t, "the last of what is learnt", func(ctx context.Context) (string, bool, error) {
+			s.written(ctx, t, "the last of what is learnt", func(ctx context.Context) (string, bool, error) {
 				now, written, err := s.memory(ctx)
 				same := cmp.Equal(before, now)
 				before = now
@@ -75,7 +75,7 @@ func TestRecommendationsOutliveTheAutoscaler(t *testing.T) {
 			s.patchVPAStatus(ctx, t, "db", `[{"op":"replace","path":"/status/recommendation/containerRecommendations/0/target/cpu","value":"1m"}]`)
 			killed := time.Now()
 			s.start(ctx, t, fixture.Autoscaler)
-			s.until(ctx, t, "checkpoints of the next autoscaler", func(ctx context.Context) (string, bool, error) {
+			s.written(ctx, t, "checkpoints of the next autoscaler", func(ctx context.Context) (string, bool, error) {
 				now, written, err := s.memory(ctx)
 				return fmt.Sprint(written, now.Targets), written.After(killed) && now.Targets["app"] == before.Targets["app"], err
 			})
