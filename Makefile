@@ -96,14 +96,14 @@ lint:
 verify: ## Check tidiness, formatting, generated files, vet, lint and manifests, and that the work tree is clean
 	go mod tidy -diff
 	cd test/cluster && go mod tidy -diff
-	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+	@unformatted="$$(gofmt -l .)" && test -z "$$unformatted" || { echo "verify: not as gofmt has it:"; echo "$$unformatted"; exit 1; } >&2
 	$(MAKE) --no-print-directory generate
 	git diff --exit-code -- $(GENERATED)
 	go vet ./...
 	cd test/cluster && go vet $(CLUSTER_CHECKED)
 	$(MAKE) --no-print-directory lint
 	go test ./manifests/...
-	@test -z "$$(git status --porcelain | tee /dev/stderr)" || { echo "verify: the work tree is not clean" >&2; exit 1; }
+	@changed="$$(git status --porcelain)" && test -z "$$changed" || { echo "verify: the work tree is not clean:"; echo "$$changed"; exit 1; } >&2
 	@echo "verify: clean"
 
 .PHONY: image
