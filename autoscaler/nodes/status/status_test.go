@@ -235,6 +235,7 @@ func TestGist(t *testing.T) {
 		"another number":  {func(i *Input) { i.Before.Groups[0].Max = 6 }, false},
 		"another reason":  {func(i *Input) { i.Decision.Kept[0].Reason = "annotation x" }, false},
 		"a group is gone": {func(i *Input) { i.Before.Groups = i.Before.Groups[1:] }, false},
+		"a group is lost": {func(i *Input) { i.Unread = []Unread{{Group: "c", Reason: "there is none"}} }, false},
 		"standing back":   {func(i *Input) { i.Reason = "a Lease is fresh" }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -256,6 +257,7 @@ func TestProperties(t *testing.T) {
 		for i := range most {
 			s.Berth.Unhelped = append(s.Berth.Unhelped, Unhelped{Pod: fmt.Sprint("p", i), Nodes: []string{text()}, Groups: []string{text(), text()}})
 			s.Berth.Kept = append(s.Berth.Kept, Kept{Node: fmt.Sprint("n", i), Reason: text()})
+			s.Berth.Unread = append(s.Berth.Unread, Unread{Group: fmt.Sprint("u", i), Reason: text()})
 			s.NodeGroups = append(s.NodeGroups, NodeGroup{Name: fmt.Sprint("g", i), Berth: BerthGroup{Obstacle: text(), Planned: &Growth{Reason: text()}}})
 			group := Template{Name: fmt.Sprint("g", i), Labels: map[string]string{"x": text()}}
 			for j := range r.Intn(50) {
@@ -278,6 +280,7 @@ func TestProperties(t *testing.T) {
 		for what, got := range map[string][2]int{
 			"unhelped":  {len(parsed.Berth.Unhelped) + left.Unhelped, len(s.Berth.Unhelped)},
 			"kept":      {len(parsed.Berth.Kept) + left.Kept, len(s.Berth.Kept)},
+			"unread":    {len(parsed.Berth.Unread) + left.Unread, len(s.Berth.Unread)},
 			"groups":    {len(parsed.NodeGroups) + left.NodeGroups, len(s.NodeGroups)},
 			"templates": {len(parsedTemplates.Groups) + parsedTemplates.LeftOut, len(templates.Groups)},
 		} {
