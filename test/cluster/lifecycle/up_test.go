@@ -50,6 +50,23 @@ func died(t *testing.T, p layout.Place, name, log string) {
 	}
 }
 
+// TestUpRefusesWhatExists: who asks for a cluster that is there can tell, and leaves it as it is.
+func TestUpRefusesWhatExists(t *testing.T) {
+	home := Home{Root: t.TempDir()}
+	request := Request{Options: layout.DefaultOptions()}
+	place := home.Place(request.Name)
+	file := filepath.Join(place.Dir, stateFile)
+	if err := errors.Join(os.MkdirAll(place.Dir, 0o700), os.WriteFile(file, []byte("kept"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := Up(t.Context(), home, request, func(string, ...any) {}); !errors.Is(err, ErrExists) {
+		t.Errorf("got %v, want that it exists", err)
+	}
+	if kept, err := os.ReadFile(file); err != nil || string(kept) != "kept" {
+		t.Errorf("its state is %q (error %v) afterwards, want it as it was", kept, err)
+	}
+}
+
 // TestManifestsWaitForNamespaces: what goes to a namespace is refused before it is there.
 func TestManifestsWaitForNamespaces(t *testing.T) {
 	p := newPlace(t)
