@@ -45,7 +45,7 @@ func runAfter(t *testing.T, client *fake.Clientset, book *policies.Book, standby
 }
 
 // runProfile is runAfter with another profile.
-func runProfile(t *testing.T, client *fake.Clientset, book *policies.Book, profileText string, standby func()) (bindings chan [2]string, waits chan string) {
+func runProfile(t *testing.T, client *fake.Clientset, book *policies.Book, profileText string, standby func(), options ...scheduler.Option) (bindings chan [2]string, waits chan string) {
 	t.Helper()
 	bindings, waits = make(chan [2]string, 100), make(chan string, 100)
 	client.PrependReactor("create", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
@@ -84,10 +84,10 @@ func runProfile(t *testing.T, client *fake.Clientset, book *policies.Book, profi
 	}
 	watched := watches(client)
 	factory, shared := scheduler.NewInformerFactory(client, 0), plugins.NewShared(book)
-	sched, err := scheduler.New(ctx, client, factory, nil, profile.NewRecorderFactory(broadcaster),
+	sched, err := scheduler.New(ctx, client, factory, nil, profile.NewRecorderFactory(broadcaster), append(options,
 		scheduler.WithProfiles(decoded.(*config.KubeSchedulerConfiguration).Profiles...),
 		scheduler.WithFrameworkOutOfTreeRegistry(plugins.Registry(shared)),
-		scheduler.WithPodInitialBackoffSeconds(0), scheduler.WithPodMaxBackoffSeconds(0))
+		scheduler.WithPodInitialBackoffSeconds(0), scheduler.WithPodMaxBackoffSeconds(0))...)
 	if err != nil {
 		t.Fatal(err)
 	}
